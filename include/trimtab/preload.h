@@ -1,0 +1,100 @@
+/* The contract between the supervisor and libtrimtab-preload.so in a worker: one page of shared
+ * memory, one environment variable, one queued signal or futex, one notification datagram.
+ *
+ * The supervisor makes a memfd of TRIMTAB_PAGE_SIZE bytes for each worker, seals its size, maps
+ * it and hands the descriptor down. The child writes worker_pid and worker_start itself between
+ * fork and exec. The library comes alive only where TRIMTAB_PAGE names the very process it is
+ * in; everywhere else (children of the worker, shells, helpers) it does nothing at all.
+ *
+ * Whatever the worker can write, the supervisor reads as hostile: it copies a field once, checks
+ * its range, and lets no value of it select an address, a length or another process.
+ *
+ * Wake-up. The helper thread publishes its tid in helper_tid and says "hello". To ask for a trim
+ * the supervisor writes `operations`, increments `request` with release order, and sends
+ * rt_tgsigqueueinfo(pid, helper_tid, signal_number) with si_code SI_QUEUE and si_value = low 32
+ * bits of cookie; or FUTEX_WAKE on `request` (not PRIVATE) when wake is TRIMTAB_WAKE_FUTEX. The
+ * helper alone blocks that signal and waits for it in sigwaitinfo(2), so no disposition of the
+ * application matters. When done it stores the results, then `done` = request with release order,
+ * and sends one datagram to NOTIFY_SOCKET. Fields below `done` are stable while done == request.
+ *
+ * Datagrams (sd_notify(3) format, one variable a message):
+ *   X_TRIMTAB=hello    the helper waits; page->state is TRIMTAB_STATE_READY
+ *   X_TRIMTAB=done     a request was served
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define TRIMTAB_PAGE_MAGIC   0x42545254u	/* "TRTB" */
+#define TRIMTAB_PAGE_VERSION 1u
+#define TRIMTAB_PAGE_SIZE    4096u
+#define TRIMTAB_PAGE_ENV     "TRIMTAB_PAGE"	/* "<fd>:<pid>:<cookie, 16 hex digits>" */
+
+enum trimtab_wake {
+	TRIMTAB_WAKE_SIGNAL = 1,
+	TRIMTAB_WAKE_FUTEX = 2,
+};
+
+enum trimtab_operation {	/* bits of `operations` */
+	TRIMTAB_OP_TRIM = 1,	/* give free heap back */
+	TRIMTAB_OP_GC = 2,	/* run the language's collector first, bounded by gc_wait_msec */
+	TRIMTAB_OP_PYMALLOC = 4,/* also free pools inside CPython's arenas */
+};
+
+enum trimtab_state {
+	TRIMTAB_STATE_NONE = 0,	/* the library has not been here */
+	TRIMTAB_STATE_READY = 1,
+	TRIMTAB_STATE_BUSY = 2,
+	TRIMTAB_STATE_FAILED = 3,/* loaded, but no helper thread could be made */
+};
+
+enum trimtab_allocator {
+	TRIMTAB_ALLOCATOR_UNKNOWN = 0,
+	TRIMTAB_ALLOCATOR_GLIBC = 1,
+	TRIMTAB_ALLOCATOR_JEMALLOC = 2,
+	TRIMTAB_ALLOCATOR_TCMALLOC = 3,
+	TRIMTAB_ALLOCATOR_MIMALLOC = 4,
+};
+
+enum trimtab_gc_result {
+	TRIMTAB_GC_NOT_ASKED = 0,
+	TRIMTAB_GC_DONE = 1,
+	TRIMTAB_GC_TIMEOUT = 2,	/* the main thread did not come round; trimmed anyway */
+	TRIMTAB_GC_REFUSED = 3,	/* no interpreter, or it is ending */
+};
+
+struct trimtab_page {
+	/* Written by the supervisor before the fork; worker_* by the child before exec. */
+	uint32_t magic;
+	uint32_t version;
+	uint32_t size;
+	uint32_t wake;			/* enum trimtab_wake */
+	uint64_t cookie;
+	int32_t worker_pid;
+	uint32_t signal_number;
+	uint64_t worker_start;		/* /proc/PID/stat field 22: tells a recycled pid */
+	uint32_t reserved[4];
+
+	/* Supervisor -> worker. */
+	_Alignas(64) _Atomic uint32_t request;	/* futex word: number of the newest request */
+	_Atomic uint32_t operations;
+	_Atomic uint32_t gc_wait_msec;
+
+	/* Worker -> supervisor. */
+	_Alignas(64) _Atomic uint32_t done;	/* number of the newest request served */
+	_Atomic uint32_t state;			/* enum trimtab_state */
+	_Atomic int32_t helper_tid;
+	_Atomic uint32_t allocator;		/* enum trimtab_allocator */
+	_Atomic uint32_t gc_result;		/* enum trimtab_gc_result */
+	_Atomic uint32_t trim_returned;		/* what the allocator's call returned: says little */
+	_Atomic uint64_t began_nsec;		/* CLOCK_MONOTONIC */
+	_Atomic uint64_t ended_nsec;
+	_Atomic uint64_t rss_before_bytes;	/* resident set as the worker sees it */
+	_Atomic uint64_t rss_after_bytes;
+	_Atomic uint64_t purged_bytes;		/* dropped inside CPython's arenas */
+	_Atomic uint64_t n_served;
+	_Atomic uint64_t n_foreign_signals;	/* our signal number, but not from the supervisor */
+};
+
+_Static_assert(sizeof(struct trimtab_page) <= TRIMTAB_PAGE_SIZE, "one page");

@@ -1,0 +1,100 @@
+/* The policy: limits + snapshot + what it remembers -> actions.
+ *
+ * Pure: no clock, heap, I/O or log; the caller owns all memory. The same inputs in the same
+ * order give the same actions, so it is simulated, fuzzed and property-tested as it stands.
+ * tests/policy/ checks that the library imports nothing but memcpy and friends. */
+#pragma once
+
+#include "policy/snapshot.h"
+
+struct slot_memory;	/* what is remembered of one slot; policy/state.h */
+struct policy;		/* the pool's memory, slots included; policy/state.h */
+
+/* Bytes to allocate for a policy of up to n_slots slots, scratch space included. Cannot fail. */
+size_t policy_size(size_t n_slots);
+
+/* Prepares memory of policy_size(n_slots) bytes. seed: any number; it jitters intervals and
+ * spreads marks, so two pools that should differ get different ones. */
+void policy_init(struct policy *p, size_t n_slots, uint64_t seed);
+
+/* ---- what happened; called by the supervisor when it happens ---- */
+
+/* A worker started in the slot, replacing (surge) or not. */
+void policy_note_started(struct policy *p, uint32_t slot, usec_t now);
+/* The newest worker of the slot is ready; footprint: its usage now, 0 when not known. In a
+ * surge it is from now on the slot's worker, and what was learned of the old one is dropped. */
+void policy_note_ready(struct policy *p, uint32_t slot, usec_t now, uint64_t footprint_bytes);
+/* A worker of the slot that had not become ready is gone: counts towards the backoff. */
+void policy_note_boot_failed(struct policy *p, uint32_t slot, usec_t now);
+/* The slot's worker died without being asked to. */
+void policy_note_crashed(struct policy *p, uint32_t slot, usec_t now, bool kernel_kill);
+/* A worker that was asked to go has gone, after so long. The slot may serve already. */
+void policy_note_drained(struct policy *p, uint32_t slot, usec_t now, usec_t drain_usec);
+/* The trim asked for ended: usage of the leaf before and after, and how long it took. */
+void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now, uint64_t before_bytes,
+			 uint64_t after_bytes, usec_t took_usec);
+/* The trim asked for was not answered in time. */
+void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now);
+
+/* ---- tripwire, the one decision taken before any other ---- */
+
+/* The value to write to memory.high at once when the leaf's `high` counter moved: at least
+ * max(8 MiB, 4 % of the limit, growth of the last two seconds) above charged_bytes, but never
+ * above the hold line (below memory.max), where the brake is meant. */
+uint64_t policy_raise_tripwire(struct policy *p, const struct limits *limits, uint32_t slot,
+			       usec_t now, uint64_t charged_bytes);
+
+/* ---- decision ---- */
+
+struct decision {
+	struct action *actions;		/* caller's array of at least 4 per slot */
+	size_t n_actions;
+	usec_t wake_usec;		/* look again at this time at the latest; USEC_NEVER: on events only */
+};
+
+/* Fills ret. O(n log n) in slots; never fails; a nonsensical snapshot (n_slots beyond what
+ * policy_init was told, time running backwards) costs actions, not safety. Each action is
+ * given once: the next snapshot must show it carried out, or it is given again. */
+void decide(struct policy *p, const struct limits *limits, const struct snapshot *seen,
+	    struct decision *ret);
+
+/* ---- why ---- */
+
+struct outlook {
+	enum reason reason;		/* what the next planned restart would be for */
+	usec_t restart_usec;		/* when it is planned; USEC_NEVER: none */
+	usec_t deadline_usec;
+	int64_t rate_bytes_per_sec;
+	int64_t rate_error_bytes_per_sec; /* one standard deviation */
+	uint64_t mark_bytes;		/* this slot's own trim mark after the spread */
+	uint64_t limit_bytes;		/* this slot's own limit, loans included */
+	usec_t next_trim_usec;		/* not before; USEC_NEVER: no trim planned */
+	uint32_t futile_trims;		/* in a row */
+	bool held;
+};
+
+/* What is planned for a slot as of the last decide(). Returns 0, or -EINVAL for a slot out of range. */
+int policy_outlook(const struct policy *p, uint32_t slot, struct outlook *ret);
+
+/* True once trimming has repeatedly yielded nothing anywhere in the pool. */
+bool policy_trimming_is_futile(const struct policy *p);
+
+/* "forecast to reach its limit" and the like: static, lower case, no full stop. */
+const char *reason_text(enum reason reason);
+/* "start", "trim", ...: the journal's TRIMTAB_ACTION. */
+const char *action_name(enum action_kind kind);
+
+/* ---- feasibility, for start, reload and `trimtab check` ---- */
+
+enum feasibility {
+	FEASIBLE,
+	INFEASIBLE_LIMITS,	/* worker_max x workers + reserve exceed the budget */
+	INFEASIBLE_GAP,		/* gap x workers exceed the life expected of a worker */
+	INFEASIBLE_FOOTPRINT,	/* limit below 1.2 x a fresh worker's footprint */
+};
+
+/* life_usec: expected life of a worker, USEC_NEVER when not known; footprint_bytes: 0 when not
+ * known. ret_would_do: a value for the setting that is wrong (worker_max in bytes, min_gap in
+ * microseconds, worker_max in bytes) that would make it feasible. */
+enum feasibility policy_feasible(const struct limits *limits, size_t n_workers, usec_t life_usec,
+				 uint64_t footprint_bytes, uint64_t *ret_would_do);
