@@ -1,0 +1,204 @@
+/* The events of the journal, and the only place that begins a record: a new event is a row in
+ * events.def, a function here and an entry in packaging/trimtab.catalog. */
+#include "report/journal.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "report/record.h"
+#include "util/format.h"
+
+static void add_worker(struct record *r, unsigned worker, pid_t pid)
+{
+	record_add(r, "TRIMTAB_WORKER=%u", worker);
+	record_add(r, "TRIMTAB_PID=%d", (int)pid);
+}
+
+void journal_pool(const char *state, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+
+	struct record *r = record_begin(EVENT_POOL, LOG_INFO, "%s", text);
+
+	record_add(r, "TRIMTAB_STATE=%s", state);
+	record_commit(r);
+}
+
+void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const char *reason)
+{
+	struct record *r = record_begin(EVENT_START, LOG_INFO, "Worker %u started as pid %d: %s",
+					worker, (int)pid, reason);
+
+	add_worker(r, worker, pid);
+	record_add(r, "TRIMTAB_REASON=%s", reason);
+	if (leaf)
+		record_add(r, "TRIMTAB_LEAF=%s", leaf);
+	record_commit(r);
+}
+
+void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec, uint64_t usage_bytes)
+{
+	struct record *r = record_begin(EVENT_READY, LOG_INFO,
+					"Worker %u (pid %d) is ready after %s, using %s", worker,
+					(int)pid, format_usec(boot_usec).s,
+					format_bytes(usage_bytes).s);
+
+	add_worker(r, worker, pid);
+	record_add(r, "TRIMTAB_USEC=%" PRIu64, boot_usec);
+	record_add(r, "TRIMTAB_USAGE_BYTES=%" PRIu64, usage_bytes);
+	record_commit(r);
+}
+
+void journal_worker_exited(const struct journal_exit *e)
+{
+	struct record *r = record_begin(EVENT_EXIT, e->expected ? LOG_INFO : LOG_ERR,
+					"Worker %u (pid %d) %s, at the age of %s", e->worker,
+					(int)e->pid, e->sentence, format_usec(e->age_usec).s);
+
+	add_worker(r, e->worker, e->pid);
+	record_add(r, "TRIMTAB_CAUSE=%s", e->cause);
+	record_add(r, "TRIMTAB_REASON=%s", e->sentence);
+	record_add(r, "TRIMTAB_STATUS=%d", e->status);
+	record_add(r, "TRIMTAB_USEC=%" PRIu64, e->age_usec);
+	record_add(r, "TRIMTAB_USAGE_BYTES=%" PRIu64, e->usage_bytes);
+	record_add(r, "TRIMTAB_OOM=%" PRIu64, e->n_oom);
+	record_add(r, "TRIMTAB_OOM_KILL=%" PRIu64, e->n_oom_kill);
+	record_add(r, "TRIMTAB_MAX=%" PRIu64, e->n_max);
+	record_commit(r);
+}
+
+void journal_worker_trimmed(const struct journal_trim *t)
+{
+	struct record *r = record_begin(EVENT_TRIM, LOG_INFO,
+					"Worker %u (pid %d) trimmed: %s -> %s in %s; %s", t->worker,
+					(int)t->pid, format_bytes(t->before_bytes).s,
+					format_bytes(t->after_bytes).s,
+					format_usec(t->worked_usec).s, t->reason);
+
+	add_worker(r, t->worker, t->pid);
+	record_add(r, "TRIMTAB_REASON=%s", t->reason);
+	record_add(r, "TRIMTAB_BEFORE_BYTES=%" PRIu64, t->before_bytes);
+	record_add(r, "TRIMTAB_AFTER_BYTES=%" PRIu64, t->after_bytes);
+	record_add(r, "TRIMTAB_USEC=%" PRIu64, t->took_usec);
+	record_add(r, "TRIMTAB_WORKED_USEC=%" PRIu64, t->worked_usec);
+	record_add(r, "TRIMTAB_ALLOCATOR=%s", t->allocator);
+	record_add(r, "TRIMTAB_VERIFIED=%d", t->verified);
+	record_commit(r);
+}
+
+void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec)
+{
+	struct record *r = record_begin(EVENT_TRIM, LOG_WARNING,
+					"Worker %u (pid %d) did not answer a trim request within %s",
+					worker, (int)pid, format_usec(waited_usec).s);
+
+	add_worker(r, worker, pid);
+	record_add(r, "TRIMTAB_REASON=no answer");
+	record_add(r, "TRIMTAB_USEC=%" PRIu64, waited_usec);
+	record_commit(r);
+}
+
+static void add_plan(struct record *r, const struct journal_plan *p)
+{
+	add_worker(r, p->worker, p->pid);
+	record_add(r, "TRIMTAB_REASON=%s", p->reason);
+	record_add(r, "TRIMTAB_IN_USEC=%" PRIu64, p->in_usec);
+	record_add(r, "TRIMTAB_USAGE_BYTES=%" PRIu64, p->usage_bytes);
+	record_add(r, "TRIMTAB_LIMIT_BYTES=%" PRIu64, p->limit_bytes);
+	record_add(r, "TRIMTAB_RATE_BYTES_PER_SEC=%" PRIi64, p->rate_bytes_per_sec);
+}
+
+void journal_restart_planned(const struct journal_plan *p)
+{
+	struct record *r = record_begin(EVENT_PLAN, LOG_INFO,
+					"Worker %u (pid %d) is to be replaced in %s: %s", p->worker,
+					(int)p->pid, format_usec(p->in_usec).s, p->reason);
+
+	add_plan(r, p);
+	record_commit(r);
+}
+
+void journal_restart_begun(const struct journal_plan *p, const char *how)
+{
+	struct record *r = record_begin(EVENT_RESTART, LOG_INFO,
+					"Worker %u (pid %d) is being replaced, %s: %s", p->worker,
+					(int)p->pid,
+					strcmp(how, "surge") == 0 ? "the new one first"
+								  : "the old one first",
+					p->reason);
+
+	add_plan(r, p);
+	record_add(r, "TRIMTAB_HOW=%s", how);
+	record_commit(r);
+}
+
+void journal_pressure(const char *scope, unsigned worker, uint64_t stalled_usec,
+		      uint32_t some_avg10_permyriad)
+{
+	struct record *r;
+
+	if (worker > 0)
+		r = record_begin(EVENT_PRESSURE, LOG_NOTICE,
+				 "Worker %u waits for memory: %s stalled since the last report",
+				 worker, format_usec(stalled_usec).s);
+	else
+		r = record_begin(EVENT_PRESSURE, LOG_NOTICE,
+				 "The %s waits for memory: %s stalled since the last report", scope,
+				 format_usec(stalled_usec).s);
+	if (worker > 0)
+		record_add(r, "TRIMTAB_WORKER=%u", worker);
+	record_add(r, "TRIMTAB_SCOPE=%s", scope);
+	record_add(r, "TRIMTAB_USEC=%" PRIu64, stalled_usec);
+	record_add(r, "TRIMTAB_SOME_AVG10_PERMYRIAD=%" PRIu32, some_avg10_permyriad);
+	record_commit(r);
+}
+
+void journal_capability(const char *name, bool found, const char *detail, const char *remedy)
+{
+	struct record *r = record_begin(EVENT_CAPABILITY, found ? LOG_DEBUG : LOG_NOTICE,
+					"%s: %s%s%s%s%s", name, found ? "yes" : "no",
+					detail ? "; " : "", detail ? detail : "",
+					remedy ? "; remedy: " : "", remedy ? remedy : "");
+
+	record_add(r, "TRIMTAB_CAPABILITY=%s", name);
+	record_add(r, "TRIMTAB_FOUND=%d", found);
+	if (detail)
+		record_add(r, "TRIMTAB_REASON=%s", detail);
+	record_commit(r);
+}
+
+void journal_config(bool accepted, const char *text)
+{
+	struct record *r = record_begin(EVENT_CONFIG, accepted ? LOG_INFO : LOG_ERR, "%s", text);
+
+	record_add(r, "TRIMTAB_ACCEPTED=%d", accepted);
+	record_commit(r);
+}
+
+void journal_problem(unsigned worker, int error, const char *format, ...)
+{
+	char text[512], why[128] = "";
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (error < 0)
+		(void)snprintf(why, sizeof(why), ": %s", strerrordesc_np(-error));
+
+	struct record *r = record_begin(EVENT_PROBLEM, LOG_WARNING, "%s%s", text, why);
+
+	if (worker > 0)
+		record_add(r, "TRIMTAB_WORKER=%u", worker);
+	if (error < 0)
+		record_add(r, "ERRNO=%d", -error);
+	record_commit(r);
+}

@@ -1,0 +1,73 @@
+/* One small function per event, typed, so that every record of a kind has the same fields.
+ * MESSAGE says it in words; TRIMTAB_* fields carry the exact numbers. Only the supervisor and
+ * main call these; everything below them returns what happened instead. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "util/time.h"
+
+struct journal_exit {
+	unsigned worker;
+	pid_t pid;
+	const char *cause;	/* TRIMTAB_CAUSE: one word */
+	const char *sentence;	/* "was killed by the kernel: ..." */
+	bool expected;		/* it was asked to go, and went as it should */
+	int status;		/* exit status, or signal number */
+	usec_t age_usec;
+	uint64_t usage_bytes;	/* last seen */
+	uint64_t n_oom, n_oom_kill, n_max; /* leaf's memory.events.local since its start */
+};
+
+struct journal_trim {
+	unsigned worker;
+	pid_t pid;
+	const char *reason;
+	uint64_t before_bytes, after_bytes;
+	usec_t took_usec;	/* from the request to its answer */
+	usec_t worked_usec;	/* inside the worker, as it says itself */
+	const char *allocator;
+	bool verified;		/* before and after are the leaf's own figures */
+};
+
+struct journal_plan {
+	unsigned worker;
+	pid_t pid;
+	const char *reason;
+	usec_t in_usec;		/* from now */
+	uint64_t usage_bytes, limit_bytes;
+	int64_t rate_bytes_per_sec;
+};
+
+/* The pool's own steps. state: "starting", "ready", "reloading", "stopping", "stopped". */
+void journal_pool(const char *state, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const char *reason);
+void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec, uint64_t usage_bytes);
+void journal_worker_exited(const struct journal_exit *e);
+void journal_worker_trimmed(const struct journal_trim *t);
+
+/* A trim that was asked for and not answered in time. */
+void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec);
+
+/* A restart has a date, or has another one now. */
+void journal_restart_planned(const struct journal_plan *p);
+
+/* A restart begins. how: "surge" or "drain". */
+void journal_restart_begun(const struct journal_plan *p, const char *how);
+
+/* scope: "worker", "pool", "host"; worker 0 when not of one. */
+void journal_pressure(const char *scope, unsigned worker, uint64_t stalled_usec,
+		      uint32_t some_avg10_permyriad);
+
+/* Something the host allows or does not. detail and remedy may be NULL. */
+void journal_capability(const char *name, bool found, const char *detail, const char *remedy);
+
+/* A new configuration was taken, or refused: text says which and why. */
+void journal_config(bool accepted, const char *text);
+
+/* Something failed that the pool survives. error: negative errno, or 0. worker: 0 for none. */
+void journal_problem(unsigned worker, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));

@@ -1,0 +1,546 @@
+/* Ring of records and the thread that writes them.
+ *
+ * One producer (the event loop), one consumer (the writer): head and tail are the only shared
+ * words, each written by one side. The loop must never wait here; the writer may wait for
+ * anything. The writer touches nothing of the supervisor. */
+#include "report/record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-journal.h>
+
+#include "util/cleanup.h"
+
+enum {
+	N_RECORDS = 64,
+	N_FIELDS = 28,
+	TEXT_SIZE = 1536,
+	N_OUTPUTS = 4096,	/* as many as there can be workers */
+	LINE_SIZE = 4096,	/* longer lines of a worker are written in pieces */
+};
+
+struct record {
+	int priority;		/* -1: a notification for the service manager */
+	enum event event;
+	unsigned n_fields;
+	size_t used;
+	struct timespec when;	/* CLOCK_REALTIME: shown, never used for a decision */
+	struct {
+		uint16_t offset, length;
+	} fields[N_FIELDS];
+	char text[TEXT_SIZE];
+};
+
+struct output {
+	unsigned worker;
+	size_t used;
+	char line[LINE_SIZE];
+};
+
+static const struct {
+	const char *name, *id;
+} events[N_EVENTS] = {
+#define EVENT(name, text, id) [EVENT_##name] = { text, id },
+#include "report/events.def"
+#undef EVENT
+};
+
+static struct {
+	char pool[64];
+	enum record_target target;
+	enum record_format format;
+	int max_priority;
+	pthread_t thread;
+	bool open;
+	int wake_fd;		/* eventfd: there is something to do */
+
+	struct record ring[N_RECORDS];
+	_Atomic unsigned head;	/* next to fill: written by the loop */
+	_Atomic unsigned tail;	/* next to write: written by the writer */
+	_Atomic unsigned dropped;
+	_Atomic bool stop;
+
+	/* Output pipes. The loop appends under the lock, the writer reads the count under it. */
+	pthread_mutex_t lock;
+	struct pollfd polls[N_OUTPUTS + 1];
+	struct output *outputs[N_OUTPUTS];
+	unsigned n_outputs;
+} g = { .wake_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* ---- the loop's side ---- */
+
+static void wake_writer(void)
+{
+	uint64_t one = 1;
+	ssize_t n = write(g.wake_fd, &one, sizeof(one));
+
+	(void)n; /* EAGAIN: the counter is far from empty, so the writer is awake */
+}
+
+static struct record *take_record(void)
+{
+	unsigned head = atomic_load_explicit(&g.head, memory_order_relaxed);
+
+	if (head - atomic_load_explicit(&g.tail, memory_order_acquire) >= N_RECORDS) {
+		atomic_fetch_add_explicit(&g.dropped, 1, memory_order_relaxed);
+		return NULL;
+	}
+
+	struct record *r = &g.ring[head % N_RECORDS];
+
+	r->n_fields = 0;
+	r->used = 0;
+	(void)clock_gettime(CLOCK_REALTIME, &r->when);
+	return r;
+}
+
+static void add_field(struct record *r, const char *prefix, const char *format, va_list args)
+{
+	size_t room = TEXT_SIZE - r->used, length = strlen(prefix);
+
+	if (r->n_fields >= N_FIELDS || length + 2 > room)
+		return;
+	memcpy(r->text + r->used, prefix, length);
+
+	int n = vsnprintf(r->text + r->used + length, room - length, format, args);
+
+	if (n < 0)
+		return;
+	length += (size_t)n;
+	if (length >= room)
+		length = room - 1; /* cut, not lost: the start of a message says most */
+	r->fields[r->n_fields].offset = (uint16_t)r->used;
+	r->fields[r->n_fields].length = (uint16_t)length;
+	r->n_fields++;
+	r->used += length + 1;
+}
+
+__attribute__((format(printf, 3, 4)))
+static void add_plain(struct record *r, const char *prefix, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	add_field(r, prefix, format, args);
+	va_end(args);
+}
+
+struct record *record_begin(enum event event, int priority, const char *format, ...)
+{
+	va_list args;
+
+	if (!g.open || priority > g.max_priority)
+		return NULL;
+
+	struct record *r = take_record();
+
+	if (!r)
+		return NULL;
+	r->event = event;
+	r->priority = priority;
+	va_start(args, format);
+	add_field(r, "MESSAGE=", format, args);
+	va_end(args);
+	add_plain(r, "MESSAGE_ID=", "%s", events[event].id);
+	add_plain(r, "PRIORITY=", "%i", priority);
+	add_plain(r, "SYSLOG_IDENTIFIER=", "trimtab");
+	add_plain(r, "TRIMTAB_EVENT=", "%s", events[event].name);
+	add_plain(r, "TRIMTAB_POOL=", "%s", g.pool);
+	return r;
+}
+
+void record_add(struct record *r, const char *format, ...)
+{
+	va_list args;
+
+	if (!r)
+		return;
+	va_start(args, format);
+	add_field(r, "", format, args);
+	va_end(args);
+}
+
+void record_commit(struct record *r)
+{
+	if (!r)
+		return;
+	atomic_fetch_add_explicit(&g.head, 1, memory_order_release);
+	wake_writer();
+}
+
+void record_notify_manager(const char *format, ...)
+{
+	va_list args;
+
+	if (!g.open)
+		return;
+
+	struct record *r = take_record();
+
+	if (!r)
+		return;
+	r->priority = -1;
+	va_start(args, format);
+	add_field(r, "", format, args);
+	va_end(args);
+	record_commit(r);
+}
+
+/* ---- the writer's side ---- */
+
+static void write_all(const char *text, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = write(STDERR_FILENO, text, length);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+			(void)poll(&p, 1, 1000);
+			continue;
+		}
+		if (n <= 0)
+			return; /* nobody reads: there is no place left to complain */
+		text += n;
+		length -= (size_t)n;
+	}
+}
+
+static void to_journal(const struct record *r)
+{
+	struct iovec iov[N_FIELDS];
+
+	for (unsigned i = 0; i < r->n_fields; i++)
+		iov[i] = (struct iovec){ (void *)(r->text + r->fields[i].offset),
+					 r->fields[i].length };
+	(void)sd_journal_sendv(iov, (int)r->n_fields);
+}
+
+static const char *message_of(const struct record *r)
+{
+	return r->text + r->fields[0].offset + strlen("MESSAGE=");
+}
+
+static const char *mark_of(int priority)
+{
+	if (priority <= LOG_ERR)
+		return "error: ";
+	return priority == LOG_WARNING ? "warning: " : "";
+}
+
+static void to_stderr_text(const struct record *r)
+{
+	char line[TEXT_SIZE + 64];
+	struct tm tm;
+
+	(void)localtime_r(&r->when.tv_sec, &tm);
+
+	int n = snprintf(line, sizeof(line), "%02d:%02d:%02d.%03ld trimtab  | %s%s\n", tm.tm_hour,
+			 tm.tm_min, tm.tm_sec, r->when.tv_nsec / 1000000, mark_of(r->priority),
+			 message_of(r));
+
+	if (n > 0)
+		write_all(line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+}
+
+static void write_json(struct json_object *object)
+{
+	size_t length;
+	const char *text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN,
+							     &length);
+
+	if (text) {
+		write_all(text, length);
+		write_all("\n", 1);
+	}
+	json_object_put(object);
+}
+
+static void to_stderr_json(const struct record *r)
+{
+	struct json_object *object = json_object_new_object();
+	char when[64];
+	struct tm tm;
+
+	if (!object)
+		return;
+	(void)gmtime_r(&r->when.tv_sec, &tm);
+	(void)snprintf(when, sizeof(when), "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ",
+		       tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+		       tm.tm_sec, r->when.tv_nsec / 1000);
+	json_object_object_add(object, "TIME", json_object_new_string(when));
+	for (unsigned i = 0; i < r->n_fields; i++) {
+		const char *field = r->text + r->fields[i].offset;
+		const char *equals = strchr(field, '=');
+		char key[64];
+
+		if (!equals || (size_t)(equals - field) >= sizeof(key))
+			continue;
+		memcpy(key, field, (size_t)(equals - field));
+		key[equals - field] = '\0';
+		json_object_object_add(object, key, json_object_new_string(equals + 1));
+	}
+	write_json(object);
+}
+
+static void write_record(const struct record *r)
+{
+	if (r->priority < 0)
+		(void)sd_notify(/* unset_environment= */ false, r->text);
+	else if (g.target == RECORD_JOURNAL)
+		to_journal(r);
+	else if (g.format == RECORD_JSON)
+		to_stderr_json(r);
+	else
+		to_stderr_text(r);
+}
+
+static void report_dropped(void)
+{
+	unsigned n = atomic_exchange(&g.dropped, 0);
+	struct record r = { .event = EVENT_DROPPED, .priority = LOG_WARNING };
+
+	if (n == 0)
+		return;
+	(void)clock_gettime(CLOCK_REALTIME, &r.when);
+	add_plain(&r, "MESSAGE=", "%u records were dropped because the log could not keep up", n);
+	add_plain(&r, "MESSAGE_ID=", "%s", events[EVENT_DROPPED].id);
+	add_plain(&r, "PRIORITY=", "%i", LOG_WARNING);
+	add_plain(&r, "SYSLOG_IDENTIFIER=", "trimtab");
+	add_plain(&r, "TRIMTAB_EVENT=", "%s", events[EVENT_DROPPED].name);
+	add_plain(&r, "TRIMTAB_POOL=", "%s", g.pool);
+	write_record(&r);
+}
+
+static void write_records(void)
+{
+	for (;;) {
+		unsigned tail = atomic_load_explicit(&g.tail, memory_order_relaxed);
+
+		if (tail == atomic_load_explicit(&g.head, memory_order_acquire))
+			break;
+		write_record(&g.ring[tail % N_RECORDS]);
+		atomic_store_explicit(&g.tail, tail + 1, memory_order_release);
+	}
+	report_dropped();
+}
+
+/* One line of a worker, without its newline. */
+static void write_line(unsigned worker, const char *text, size_t length)
+{
+	char name[32];
+
+	if (g.format == RECORD_JSON) {
+		struct json_object *object = json_object_new_object();
+
+		if (!object)
+			return;
+		(void)snprintf(name, sizeof(name), "%u", worker);
+		json_object_object_add(object, "TRIMTAB_WORKER", json_object_new_string(name));
+		json_object_object_add(object, "MESSAGE",
+				       json_object_new_string_len(text, (int)length));
+		write_json(object);
+		return;
+	}
+
+	char line[LINE_SIZE + 32];
+	int n = snprintf(name, sizeof(name), "worker-%-2u| ", worker);
+
+	memcpy(line, name, (size_t)n);
+	memcpy(line + n, text, length);
+	line[(size_t)n + length] = '\n';
+	write_all(line, (size_t)n + length + 1);
+}
+
+static void carry_output(struct output *o, struct pollfd *p)
+{
+	ssize_t n = read(p->fd, o->line + o->used, sizeof(o->line) - o->used);
+
+	if (n <= 0) {
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		p->fd = close_fd(p->fd); /* poll skips negative descriptors */
+		return;
+	}
+	o->used += (size_t)n;
+
+	size_t start = 0;
+	char *newline;
+
+	while ((newline = memchr(o->line + start, '\n', o->used - start))) {
+		size_t end = (size_t)(newline - o->line);
+
+		write_line(o->worker, o->line + start, end - start);
+		start = end + 1;
+	}
+	if (start == 0 && o->used == sizeof(o->line)) {
+		write_line(o->worker, o->line, o->used);
+		start = o->used;
+	}
+	memmove(o->line, o->line + start, o->used - start);
+	o->used -= start;
+}
+
+static unsigned count_outputs(void)
+{
+	pthread_mutex_lock(&g.lock);
+
+	unsigned n = g.n_outputs;
+
+	pthread_mutex_unlock(&g.lock);
+	return n;
+}
+
+static bool carry_outputs(unsigned n)
+{
+	bool carried = false;
+
+	for (unsigned i = 0; i < n; i++)
+		if (g.polls[i + 1].revents) {
+			g.polls[i + 1].revents = 0;
+			carry_output(g.outputs[i], &g.polls[i + 1]);
+			carried = true;
+		}
+	return carried;
+}
+
+static void *writer(void *unused)
+{
+	(void)unused;
+	g.polls[0] = (struct pollfd){ .fd = g.wake_fd, .events = POLLIN };
+	for (;;) {
+		bool last = atomic_load(&g.stop);
+		unsigned n = count_outputs();
+		int r = poll(g.polls, n + 1, last ? 0 : -1);
+
+		if (r > 0 && g.polls[0].revents) {
+			uint64_t count;
+			ssize_t got = read(g.wake_fd, &count, sizeof(count));
+
+			(void)got;
+		}
+		write_records();
+
+		bool carried = r > 0 && carry_outputs(n);
+
+		if (last && !carried)
+			return NULL;
+	}
+}
+
+/* ---- opening and closing ---- */
+
+bool record_stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long device, inode;
+	struct stat st;
+
+	if (!stream || sscanf(stream, "%lu:%lu", &device, &inode) != 2)
+		return false;
+	if (fstat(STDERR_FILENO, &st) < 0)
+		return false;
+	return st.st_dev == device && st.st_ino == inode;
+}
+
+int record_open(const char *pool, enum record_target target, enum record_format format,
+		int max_priority)
+{
+	sigset_t all, old;
+
+	(void)snprintf(g.pool, sizeof(g.pool), "%s", pool);
+	g.target = target;
+	g.format = format;
+	g.max_priority = max_priority;
+	g.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (g.wake_fd < 0)
+		return -errno;
+
+	/* Signals belong to the event loop. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+
+	int r = pthread_create(&g.thread, NULL, writer, NULL);
+
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r != 0) {
+		g.wake_fd = close_fd(g.wake_fd);
+		return -r;
+	}
+	(void)pthread_setname_np(g.thread, "writer");
+	g.open = true;
+	return 0;
+}
+
+void record_close(void)
+{
+	struct timespec until;
+
+	if (!g.open)
+		return;
+	g.open = false;
+	atomic_store(&g.stop, true);
+	wake_writer();
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 2;
+	(void)pthread_timedjoin_np(g.thread, NULL, &until);
+}
+
+static int open_output_pipe(unsigned worker)
+{
+	auto_free struct output *o = calloc(1, sizeof(*o));
+	int fds[2];
+
+	if (!o)
+		return -ENOMEM;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	/* Only our end is non-blocking: a worker that writes faster than the terminal waits. */
+	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	o->worker = worker;
+
+	pthread_mutex_lock(&g.lock);
+
+	bool full = g.n_outputs >= N_OUTPUTS;
+
+	if (!full) {
+		g.polls[g.n_outputs + 1] = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+		g.outputs[g.n_outputs] = TAKE(o);
+		g.n_outputs++;
+	}
+	pthread_mutex_unlock(&g.lock);
+	if (full) {
+		close(fds[0]);
+		close(fds[1]);
+		return -EMFILE;
+	}
+	wake_writer();
+	return fds[1];
+}
+
+int record_open_output(unsigned worker)
+{
+	char identifier[128];
+
+	if (g.target == RECORD_STDERR)
+		return open_output_pipe(worker);
+	(void)snprintf(identifier, sizeof(identifier), "%s/worker-%u", g.pool, worker);
+	return sd_journal_stream_fd(identifier, LOG_INFO, /* level_prefix= */ true);
+}
