@@ -10,11 +10,13 @@
 enum { PROC_GONE = 1 };
 
 struct proc_usage {
-	uint64_t rss_bytes, pss_bytes, private_bytes;	/* private: clean + dirty; what its end gives back */
+	uint64_t rss_bytes;
+	uint64_t pss_bytes;
+	uint64_t private_bytes; /* clean + dirty: what its end gives back */
 };
 
 /* statm: resident less shared pages, in bytes: the cheap estimate (5 us) of degraded mode. Pages
- * shared with a template count in full. Returns 0, PROC_GONE or -errno. */
+ * shared with a template count in full; a zombie counts 0. Returns 0, PROC_GONE or -errno. */
 int proc_estimate(pid_t pid, uint64_t *ret_bytes);
 
 /* smaps_rollup: exact, but 12 ms at 500 MiB; never on the path from event to action.
@@ -27,7 +29,8 @@ int proc_start_ticks(pid_t pid, uint64_t *ret_ticks);
 /* Whether the process handles the signal itself (SigCgt). Returns 0, PROC_GONE or -errno. */
 int proc_catches(pid_t pid, int signal_number, bool *ret);
 
-/* The v2 line of /proc/PID/cgroup, without "0::" (caller frees). Returns 0, PROC_GONE, -errno. */
+/* The v2 line of /proc/PID/cgroup, without "0::" (caller frees). Returns 0, PROC_GONE or -errno:
+ * -ENODATA on a kernel or host without the v2 hierarchy. */
 int proc_cgroup(pid_t pid, char **ret_path);
 
 /* MemTotal and MemAvailable of /proc/meminfo, in bytes. Returns 0 or -errno. */

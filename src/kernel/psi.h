@@ -18,8 +18,8 @@ struct psi {
  * is rounded up to that when the first try gives EINVAL, the stall in proportion, and
  * ret_window_usec says what was armed.
  * Returns 0 or -errno: -EOPNOTSUPP or -ENOENT without PSI, -EACCES, -EPERM. */
-int psi_arm(int dir_fd, const char *file, usec_t stall_usec, usec_t window_usec, int *ret_fd,
-	    usec_t *ret_window_usec);
+int psi_arm(int dir_fd, const char *file, usec_t stall_usec, usec_t window_usec,
+	    int *ret_fd, usec_t *ret_window_usec);
 
 /* Reads the figures of a pressure file. Returns 0 or -errno (-ENODEV: the cgroup is gone). */
 int psi_read(int dir_fd, const char *file, struct psi *ret);
