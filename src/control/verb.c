@@ -1,0 +1,69 @@
+/* A line -> a request. Pure. */
+#include "control/verb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+
+const struct verb_row verbs[N_VERBS] = {
+#define VERB(id, name, target, is_long, help) [VERB_##id] = { name, target, is_long, help },
+#include "control/commands.def"
+#undef VERB
+};
+
+static int find_verb(const char *name, enum verb *ret)
+{
+	for (unsigned i = 0; i < N_VERBS; i++)
+		if (strcmp(verbs[i].name, name) == 0) {
+			*ret = (enum verb)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+static int parse_worker(const char *text, unsigned *ret)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (errno != 0 || *end != '\0' || n == 0 || n > 1u << 20)
+		return -EINVAL;
+	*ret = (unsigned)n;
+	return 0;
+}
+
+int request_parse(char *text, struct request *ret, const char **ret_error)
+{
+	char *words[3] = { NULL }, *rest = text, *word;
+	struct request request = { 0 };
+	size_t n = 0;
+
+	while ((word = strsep(&rest, " \t\r")))
+		if (*word != '\0' && n < ELEMENTS(words))
+			words[n++] = word;
+	if (n == 0 || find_verb(words[0], &request.verb) < 0) {
+		*ret_error = "unknown verb; try status, trim, recycle, reload or stop";
+		return -EINVAL;
+	}
+
+	bool wants_worker = verbs[request.verb].target == VERB_WORKER;
+
+	if (n != (wants_worker ? 2u : 1u)) {
+		*ret_error = wants_worker ? "this verb takes the number of one worker"
+					  : "this verb takes no argument";
+		return -EINVAL;
+	}
+	if (wants_worker && parse_worker(words[1], &request.worker) < 0) {
+		*ret_error = "a worker is a number from 1 on";
+		return -EINVAL;
+	}
+	*ret = request;
+	return 0;
+}

@@ -1,0 +1,121 @@
+/* Leaves. They hold workers and nothing else; limits are set by the supervisor. */
+#include "process/leaf.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+
+static struct leaf *leaf_free(struct leaf *leaf)
+{
+	if (leaf) {
+		leaf->dir_fd = close_fd(leaf->dir_fd);
+		free(leaf);
+	}
+	return NULL;
+}
+
+static void cleanup_leaf(struct leaf **leaf)
+{
+	(void)leaf_free(*leaf);
+}
+
+/* worker-3, then worker-3.2, worker-3.3, ...: the first name that no leaf has yet. */
+static void pick_name(const struct leaves *all, unsigned number, char *name, size_t size)
+{
+	unsigned same = 0;
+
+	for (const struct leaf *l = all->first; l; l = l->next)
+		same += l->number == number;
+	if (same == 0)
+		(void)snprintf(name, size, "worker-%u", number);
+	else
+		(void)snprintf(name, size, "worker-%u.%u", number, same + 1);
+}
+
+static int make(struct leaves *all, unsigned number, struct leaf **ret)
+{
+	CLEANUP(cleanup_leaf) struct leaf *leaf = calloc(1, sizeof(*leaf));
+	int r;
+
+	if (!leaf)
+		return -ENOMEM;
+	*leaf = (struct leaf){ .number = number, .dir_fd = -1, .memory = all->memory };
+	pick_name(all, number, leaf->name, sizeof(leaf->name));
+	r = cgroup_make(all->root_fd, leaf->name, &leaf->dir_fd);
+	if (r < 0)
+		return r;
+	/* A directory left by a supervisor that was killed may still hold its workers. */
+	(void)cgroup_kill(leaf->dir_fd);
+	leaf->next = all->first;
+	all->first = leaf;
+	*ret = TAKE(leaf);
+	return 0;
+}
+
+static struct leaf *find_free(const struct leaves *all, unsigned number)
+{
+	struct leaf *best = NULL;
+
+	for (struct leaf *l = all->first; l; l = l->next)
+		if (l->number == number && !l->taken && leaf_settle(l))
+			best = l; /* the list is newest first: the last is the plainest name */
+	return best;
+}
+
+int leaf_take(struct leaves *all, unsigned number, struct leaf **ret)
+{
+	struct leaf *leaf = find_free(all, number);
+	int r;
+
+	if (!leaf) {
+		r = make(all, number, &leaf);
+		if (r < 0)
+			return r;
+	}
+	if (leaf->memory) {
+		/* The last worker may have died above what the next is given at first. */
+		(void)cgroup_write_u64(leaf->dir_fd, "memory.high", UINT64_MAX);
+		(void)cgroup_write_u64(leaf->dir_fd, "memory.max", UINT64_MAX);
+		(void)cgroup_write(leaf->dir_fd, "memory.oom.group", "1");
+	}
+	leaf->taken = true;
+	*ret = leaf;
+	return 0;
+}
+
+bool leaf_settle(struct leaf *leaf)
+{
+	bool populated = false;
+
+	if (!leaf->unclean)
+		return true;
+	if (cgroup_populated(leaf->dir_fd, &populated) == 0 && populated)
+		return false;
+	leaf->unclean = false;
+	return true;
+}
+
+void leaf_release(struct leaf *leaf)
+{
+	if (!leaf)
+		return;
+	(void)cgroup_kill(leaf->dir_fd);
+	leaf->taken = false;
+	leaf->unclean = true;
+	(void)leaf_settle(leaf);
+}
+
+void leaves_done(struct leaves *all)
+{
+	while (all->first) {
+		struct leaf *leaf = all->first;
+
+		all->first = leaf->next;
+		(void)cgroup_kill(leaf->dir_fd);
+		(void)cgroup_remove(all->root_fd, leaf->name);
+		(void)leaf_free(leaf);
+	}
+}

@@ -1,0 +1,40 @@
+/* The cgroups of the workers below the pool's root: worker-1, worker-2, ... A leaf outlives its
+ * worker and is reused, so that no dying cgroups pile up in the kernel. A second leaf of the same
+ * number (worker-1.2) serves a replacement that starts while the old worker still runs. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernel/cgroup.h"
+
+struct leaf {
+	struct leaf *next;
+	unsigned number;	/* the slot it was made for */
+	char name[32];
+	int dir_fd;
+	bool memory;		/* memory.* files are there */
+	bool taken;		/* a worker runs in it */
+	bool unclean;		/* its worker is gone, but processes of it are still dying */
+};
+
+struct leaves {
+	struct leaf *first;
+	int root_fd;		/* the pool's root; not owned */
+	bool memory;		/* the root gives the memory controller to its children */
+};
+
+/* Finds a free leaf for the slot, or makes one. Takes it. Sets memory.oom.group, and lifts the
+ * limits that the last worker left. Returns 0 or -errno. */
+int leaf_take(struct leaves *all, unsigned number, struct leaf **ret);
+
+/* Gives it back after its worker was reaped: kills what is left inside. unclean says whether
+ * something is still dying there (wait for cgroup.events). NULL is fine. */
+void leaf_release(struct leaf *leaf);
+
+/* Looks again whether an unclean leaf is empty now. Returns true when it is clean. */
+bool leaf_settle(struct leaf *leaf);
+
+/* Kills everything left, removes the directories, frees the objects. */
+void leaves_done(struct leaves *all);

@@ -1,0 +1,27 @@
+/* The datagrams that workers send: sd_notify(3) messages and the preload library's own. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* What one message says. Strings point into the text that was parsed. */
+struct notify {
+	bool ready, stopping, watchdog, watchdog_trigger;
+	bool hello, done, max_requests;	/* X_TRIMTAB= */
+	const char *status;		/* STATUS=, NULL when absent */
+	const char *boot_error;		/* X_TRIMTAB_ERROR=, NULL when absent */
+};
+
+/* Parses "KEY=VALUE" lines; unknown keys are skipped. text is cut at its newlines. Cannot fail:
+ * a message that says nothing we know gives an empty result. */
+void notify_parse(char *text, struct notify *ret);
+
+/* Binds a datagram socket at path (replacing a stale one), mode 0600, owner as given ((uid_t)-1:
+ * leave), with SO_PASSCRED. Returns the descriptor or -errno. */
+int notify_open(const char *path, uid_t uid, gid_t gid);
+
+/* Receives one message: text (NUL-terminated, at most size - 1 bytes; longer ones are dropped)
+ * and the sender's pid as the kernel vouches for it. Descriptors that came along are closed.
+ * Returns its length, -EAGAIN when there is none, -EBADMSG for one to ignore, or -errno. */
+ssize_t notify_receive(int fd, char *text, size_t size, pid_t *ret_pid);

@@ -1,0 +1,412 @@
+/* Listening sockets. Nothing here accepts: the supervisor owns the sockets and their queues, the
+ * workers take from them. Blocks only while resolving a host name at start-up. */
+#include "process/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+
+enum { DEFAULT_PORT = 8000 };
+
+/* ---- addresses ---- */
+
+static const char *skip_prefix(const char *text, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return strncmp(text, prefix, n) == 0 ? text + n : NULL;
+}
+
+static int parse_number(const char *text, long max, long *ret)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+
+	long n = strtol(text, &end, 10);
+
+	if (errno != 0 || *end != '\0' || n > max)
+		return -EINVAL;
+	*ret = n;
+	return 0;
+}
+
+static int parse_unix(const char *path, struct socket_address *a)
+{
+	if (skip_prefix(path, "//"))
+		path += 2;
+	if (*path == '\0' || strlen(path) >= sizeof(a->path))
+		return -EINVAL;
+	a->kind = SOCKET_UNIX;
+	(void)snprintf(a->path, sizeof(a->path), "%s", path);
+	return 0;
+}
+
+static int copy_host(struct socket_address *a, const char *start, size_t length)
+{
+	if (length >= sizeof(a->host))
+		return -EINVAL;
+	memcpy(a->host, start, length);
+	a->host[length] = '\0';
+	return 0;
+}
+
+static int parse_tcp(const char *text, struct socket_address *a)
+{
+	const char *port = NULL;
+	long number = DEFAULT_PORT;
+	int r;
+
+	a->kind = SOCKET_TCP;
+	if (*text == '[') {
+		const char *bracket = strchr(text, ']');
+
+		if (!bracket || (bracket[1] != '\0' && bracket[1] != ':'))
+			return -EINVAL;
+		r = copy_host(a, text + 1, (size_t)(bracket - text - 1));
+		port = bracket[1] == ':' ? bracket + 2 : NULL;
+	} else {
+		const char *colon = strrchr(text, ':');
+
+		if (colon && memchr(text, ':', (size_t)(colon - text)))
+			return -EINVAL; /* an IPv6 address needs its brackets */
+		r = copy_host(a, text, colon ? (size_t)(colon - text) : strlen(text));
+		port = colon ? colon + 1 : NULL;
+	}
+	if (r < 0)
+		return r;
+	if (port && (r = parse_number(port, 65535, &number)) < 0)
+		return r;
+	a->port = (uint16_t)number;
+	return 0;
+}
+
+int socket_parse(const char *text, struct socket_address *ret)
+{
+	struct socket_address a = { .fd = -1 };
+	const char *rest;
+	long number;
+	int r;
+
+	if (*text == '\0')
+		return -EINVAL;
+	if ((rest = skip_prefix(text, "fd://"))) {
+		r = parse_number(rest, INT_MAX, &number);
+		a.kind = SOCKET_FD;
+		a.fd = r < 0 ? -1 : (int)number;
+	} else if ((rest = skip_prefix(text, "unix:"))) {
+		r = parse_unix(rest, &a);
+	} else {
+		rest = skip_prefix(text, "tcp://");
+		r = parse_tcp(rest ? rest : text, &a);
+	}
+	if (r < 0)
+		return r;
+	*ret = a;
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static void name_inet(const struct sockaddr *sa, socklen_t length, char *name, size_t size)
+{
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+
+	if (getnameinfo(sa, length, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		(void)snprintf(name, size, "?");
+	else if (sa->sa_family == AF_INET6)
+		(void)snprintf(name, size, "[%s]:%s", host, port);
+	else
+		(void)snprintf(name, size, "%s:%s", host, port);
+}
+
+/* Fills name from what the kernel says the socket is bound to (port 0 becomes a real one). */
+static void name_socket(struct socket *s)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t length = sizeof(ss);
+
+	if (getsockname(s->fd, (struct sockaddr *)&ss, &length) < 0) {
+		(void)snprintf(s->name, sizeof(s->name), "fd %d", s->fd);
+		return;
+	}
+	if (ss.ss_family != AF_UNIX) {
+		name_inet((struct sockaddr *)&ss, length, s->name, sizeof(s->name));
+		return;
+	}
+
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&ss;
+	size_t n = length - offsetof(struct sockaddr_un, sun_path);
+
+	if (n > 0 && un->sun_path[0] == '\0')
+		(void)snprintf(s->name, sizeof(s->name), "unix:@%.*s", (int)n - 1,
+			       un->sun_path + 1);
+	else
+		(void)snprintf(s->name, sizeof(s->name), "unix:%.*s", (int)n, un->sun_path);
+}
+
+static int open_tcp(const struct socket_address *a, int backlog)
+{
+	struct addrinfo hints = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+	};
+	struct addrinfo *found = NULL;
+	char port[8];
+	int one = 1, r = -EADDRNOTAVAIL;
+
+	/* As gunicorn: an empty host is 0.0.0.0, not [::]. */
+	if (a->host[0] == '\0')
+		hints.ai_family = AF_INET;
+	(void)snprintf(port, sizeof(port), "%u", a->port);
+	if (getaddrinfo(a->host[0] ? a->host : NULL, port, &hints, &found) != 0)
+		return -EHOSTUNREACH;
+
+	for (struct addrinfo *ai = found; ai; ai = ai->ai_next) {
+		auto_close int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+					   0);
+
+		if (fd < 0) {
+			r = -errno;
+			continue;
+		}
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (ai->ai_family == AF_INET6)
+			(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+		if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, backlog) == 0) {
+			r = TAKE_FD(fd);
+			break;
+		}
+		r = -errno;
+	}
+	freeaddrinfo(found);
+	return r;
+}
+
+/* Removes a socket file that nobody listens on; anything else stays and is an error. */
+static int clear_stale(const char *path, const struct sockaddr_un *un, socklen_t length)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)un, length) == 0 || errno == EAGAIN)
+		return -EADDRINUSE;
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int open_unix(const struct socket_address *a, const struct socket_options *options,
+		     struct socket *s)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	size_t n = strlen(a->path);
+	bool abstract = a->path[0] == '@';
+	socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+	struct stat st;
+	int r;
+
+	memcpy(un.sun_path, a->path, n);
+	if (abstract) {
+		un.sun_path[0] = '\0';
+	} else {
+		length++;
+		r = clear_stale(a->path, &un, length);
+		if (r < 0)
+			return r;
+	}
+
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	/* The mode of the socket inode is set before bind(2) copies it: never open too wide. */
+	(void)fchmod(fd, options->mode);
+	if (bind(fd, (struct sockaddr *)&un, length) < 0)
+		return -errno;
+	if (!abstract) {
+		if (chmod(a->path, options->mode) < 0)
+			return -errno;
+		if ((options->uid != (uid_t)-1 || options->gid != (gid_t)-1) &&
+		    lchown(a->path, options->uid, options->gid) < 0)
+			return -errno;
+		if (lstat(a->path, &st) < 0)
+			return -errno;
+		s->device = st.st_dev;
+		s->inode = st.st_ino;
+	}
+	if (listen(fd, options->backlog) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int socket_adopt(int fd, struct socket *ret)
+{
+	int listening = 0, type = 0, family = 0;
+	socklen_t n = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &n) < 0)
+		return -errno;
+	if (!listening || type != SOCK_STREAM)
+		return -EPROTOTYPE;
+
+	struct socket s = { .fd = fd, .inherited = true };
+
+	s.address.fd = fd;
+	s.address.kind = family == AF_UNIX ? SOCKET_UNIX : SOCKET_TCP;
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	name_socket(&s);
+	*ret = s;
+	return 0;
+}
+
+int socket_open(const struct socket_address *address, const struct socket_options *options,
+		struct socket *ret)
+{
+	struct socket s = { .address = *address, .fd = -1 };
+	int r = -EINVAL;
+
+	switch (address->kind) {
+	case SOCKET_FD:
+		r = socket_adopt(address->fd, ret);
+		if (r == 0 && listen(ret->fd, options->backlog) < 0)
+			r = -errno;
+		return r;
+	case SOCKET_TCP:
+		r = open_tcp(address, options->backlog);
+		break;
+	case SOCKET_UNIX:
+		r = open_unix(address, options, &s);
+		break;
+	}
+	if (r < 0)
+		return r;
+	s.fd = r;
+	name_socket(&s);
+	*ret = s;
+	return 0;
+}
+
+/* The path, if it still names the socket that we bound: another instance may have replaced it. */
+static bool owns_path(const struct socket *s)
+{
+	struct stat st;
+
+	return !s->inherited && s->inode != 0 && lstat(s->address.path, &st) == 0 &&
+	       st.st_dev == s->device && st.st_ino == s->inode;
+}
+
+void socket_close(struct socket *s, bool unlink_path)
+{
+	if (unlink_path && owns_path(s))
+		(void)unlink(s->address.path);
+	s->fd = close_fd(s->fd);
+}
+
+/* ---- the queue ---- */
+
+static int unix_queue_length(int fd)
+{
+	struct {
+		struct nlmsghdr header;
+		struct unix_diag_req request;
+	} ask = {
+		.header = { .nlmsg_len = sizeof(ask),
+			    .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			    .nlmsg_flags = NLM_F_REQUEST },
+		.request = { .sdiag_family = AF_UNIX,
+			     .udiag_states = ~0u,
+			     .udiag_show = UDIAG_SHOW_RQLEN,
+			     .udiag_cookie = { ~0u, ~0u } },
+	};
+	_Alignas(struct nlmsghdr) char answer[1024];
+	struct stat st;
+	auto_close int netlink = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+					NETLINK_SOCK_DIAG);
+
+	if (netlink < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	ask.request.udiag_ino = (uint32_t)st.st_ino;
+	if (send(netlink, &ask, sizeof(ask), 0) < 0)
+		return -errno;
+
+	ssize_t n = recv(netlink, answer, sizeof(answer), 0);
+	const struct nlmsghdr *h = (const struct nlmsghdr *)answer;
+
+	if (n < 0)
+		return -errno;
+	if (!NLMSG_OK(h, (size_t)n) || h->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+		return -EOPNOTSUPP;
+
+	const struct unix_diag_msg *m = NLMSG_DATA(h);
+	const char *p = (const char *)(m + 1), *end = answer + h->nlmsg_len;
+
+	while (end - p >= (ptrdiff_t)sizeof(struct nlattr)) {
+		const struct nlattr *a = (const struct nlattr *)p;
+
+		if (a->nla_len < sizeof(*a) || a->nla_len > end - p)
+			break;
+		if (a->nla_type == UNIX_DIAG_RQLEN &&
+		    a->nla_len >= sizeof(*a) + sizeof(struct unix_diag_rqlen))
+			return (int)((const struct unix_diag_rqlen *)(a + 1))->udiag_rqueue;
+		p += NLA_ALIGN(a->nla_len);
+	}
+	return -EOPNOTSUPP;
+}
+
+int socket_queue_length(const struct socket *s)
+{
+	struct tcp_info info = { 0 };
+	socklen_t n = sizeof(info);
+
+	if (s->address.kind == SOCKET_UNIX)
+		return unix_queue_length(s->fd);
+	if (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0)
+		return -errno;
+	return (int)info.tcpi_unacked;
+}
+
+int socket_stop_arrivals(struct socket *s)
+{
+	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { .len = 1, .filter = &drop_all };
+
+	if (s->inherited)
+		return -EOPNOTSUPP;
+	if (s->address.kind == SOCKET_UNIX)
+		return owns_path(s) && unlink(s->address.path) < 0 ? -errno : 0;
+	/* A connection already in the queue has its own socket and is not filtered; one in the
+	 * middle of its handshake loses the last ACK and the client repeats it or times out. */
+	if (setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
+		return -errno;
+	return 0;
+}

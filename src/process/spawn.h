@@ -1,0 +1,68 @@
+/* Starts one worker inside its leaf and hands it what it inherits. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct trimtab_page;
+
+enum { SPAWN_MAX_LISTEN_FDS = 64 };
+
+/* How a started child failed before its program ran; shared memory that only the child writes
+ * and that the program itself never sees. */
+struct spawn_report {
+	_Atomic int step;	/* enum spawn_step; 0: the program runs, or has not failed yet */
+	_Atomic int error;	/* errno of that step */
+};
+
+enum spawn_step {
+	SPAWN_OK,
+	SPAWN_PARENT_GONE,
+	SPAWN_LEAF,
+	SPAWN_DESCRIPTORS,
+	SPAWN_DIRECTORY,
+	SPAWN_EXEC,
+};
+
+struct spawn {
+	const char *program;		/* path to execute */
+	char *const *argv;
+	char **env;			/* NULL-terminated. "LISTEN_PID=", "WATCHDOG_PID=" and
+					 * TRIMTAB_PAGE's entry with room for a pid after them are
+					 * completed in the child's copy: see SPAWN_PID_ROOM */
+	const char *directory;		/* to chdir(2) to, or NULL */
+	int leaf_fd;			/* cgroup directory, or -1 */
+	int output_fd;			/* stdout and stderr, or -1 to inherit ours */
+	const int *listen_fds;		/* become 3, 4, ... */
+	size_t n_listen_fds;		/* at most SPAWN_MAX_LISTEN_FDS */
+	int page_fd;			/* becomes 3 + n_listen_fds, or -1 */
+	struct trimtab_page *page;	/* our mapping of it, or NULL */
+	bool die_with_parent;		/* PR_SET_PDEATHSIG: no service manager cleans up after us */
+	const char *oom_score_adj;	/* the value we were started with, or NULL to leave it */
+	struct spawn_report *report;
+};
+
+/* Characters to leave behind an environment entry that the child completes with its pid. */
+#define SPAWN_PID_ROOM "0000000000"
+
+/* Maps a report. Returns NULL with errno set when there is no memory. */
+struct spawn_report *spawn_report_new(void);
+struct spawn_report *spawn_report_free(struct spawn_report *report);
+
+/* "cannot enter its cgroup" and the like; static. */
+const char *spawn_step_text(enum spawn_step step);
+
+/* Starts the program: clone3 straight into the leaf, or where that is refused (seccomp answers
+ * ENOSYS in containers; old kernels) fork with the child entering the leaf itself before it
+ * touches memory. The child gets its own session, default dispositions, an empty signal mask,
+ * descriptors 0-2, the sockets and the page, and nothing else.
+ *
+ * Writes the child's pid and a pidfd (CLOEXEC, caller's). Returns 0, or -errno: -EAGAIN at a
+ * process limit, -ENOMEM, -ENOENT or -ENODEV when the leaf has gone. A failure after the fork
+ * shows as an exit with status 127 and is explained by the report. */
+int spawn(const struct spawn *how, pid_t *ret_pid, int *ret_pidfd);
+
+/* Whether the last spawn used clone3; for the capability line. */
+bool spawn_uses_clone3(void);

@@ -1,0 +1,162 @@
+/* One shared page for each worker. The worker may write any of it at any time: what is read here
+ * is copied, checked and used for reports and waiting only. */
+#include "process/trimpage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+
+int trimpage_init(struct trimpage *t, int signal_number, enum trimtab_wake wake)
+{
+	auto_close int fd = memfd_create("trimtab-page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	uint64_t cookie;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, TRIMTAB_PAGE_SIZE) < 0)
+		return -errno;
+	/* A worker that shrank it would make us fault. */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	if (getrandom(&cookie, sizeof(cookie), 0) != sizeof(cookie))
+		return -errno;
+
+	void *p = mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+
+	struct trimtab_page *page = p;
+
+	page->magic = TRIMTAB_PAGE_MAGIC;
+	page->version = TRIMTAB_PAGE_VERSION;
+	page->size = TRIMTAB_PAGE_SIZE;
+	page->wake = wake;
+	page->cookie = cookie;
+	page->signal_number = (uint32_t)signal_number;
+	*t = (struct trimpage){
+		.page = page,
+		.fd = TAKE_FD(fd),
+		.cookie = cookie,
+		.signal_number = signal_number,
+		.wake = wake,
+	};
+	return 0;
+}
+
+void trimpage_done(struct trimpage *t)
+{
+	trimpage_close_fd(t);
+	if (t->page)
+		(void)munmap(t->page, TRIMTAB_PAGE_SIZE);
+	t->page = NULL;
+}
+
+void trimpage_close_fd(struct trimpage *t)
+{
+	t->fd = close_fd(t->fd);
+}
+
+bool trimpage_is_live(const struct trimpage *t)
+{
+	uint32_t state;
+
+	if (!t->page)
+		return false;
+	state = atomic_load_explicit(&t->page->state, memory_order_acquire);
+	return state == TRIMTAB_STATE_READY || state == TRIMTAB_STATE_BUSY;
+}
+
+/* The number of a thread is the worker's word, but the kernel checks that it belongs to pid: at
+ * worst a worker signals itself. */
+static int wake_by_signal(const struct trimpage *t, pid_t pid)
+{
+	pid_t tid = atomic_load_explicit(&t->page->helper_tid, memory_order_relaxed);
+	siginfo_t info;
+
+	if (tid <= 0)
+		return -ESRCH;
+	memset(&info, 0, sizeof(info));
+	info.si_signo = t->signal_number;
+	info.si_code = SI_QUEUE;
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	info.si_value.sival_int = (int)(uint32_t)t->cookie;
+	if (syscall(SYS_rt_tgsigqueueinfo, pid, tid, t->signal_number, &info) < 0)
+		return -errno;
+	return 0;
+}
+
+int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations, uint32_t gc_wait_msec)
+{
+	struct trimtab_page *page = t->page;
+	struct trim_answer unused;
+
+	if (!trimpage_is_live(t))
+		return -ENOTCONN;
+	if (t->requested > 0 && trimpage_answer(t, &unused) == 0)
+		return -EBUSY;
+
+	atomic_store_explicit(&page->operations, operations, memory_order_relaxed);
+	atomic_store_explicit(&page->gc_wait_msec, gc_wait_msec, memory_order_relaxed);
+	t->requested++;
+	atomic_store_explicit(&page->request, t->requested, memory_order_release);
+
+	if (t->wake == TRIMTAB_WAKE_SIGNAL)
+		return wake_by_signal(t, pid);
+	if (syscall(SYS_futex, &page->request, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+int trimpage_answer(const struct trimpage *t, struct trim_answer *ret)
+{
+	const struct trimtab_page *page = t->page;
+
+	if (!page || atomic_load_explicit(&page->done, memory_order_acquire) != t->requested)
+		return 0;
+
+	uint64_t began = atomic_load_explicit(&page->began_nsec, memory_order_relaxed);
+	uint64_t ended = atomic_load_explicit(&page->ended_nsec, memory_order_relaxed);
+	uint32_t gc = atomic_load_explicit(&page->gc_result, memory_order_relaxed);
+	uint32_t allocator = atomic_load_explicit(&page->allocator, memory_order_relaxed);
+
+	*ret = (struct trim_answer){
+		.worked_usec = ended > began ? (ended - began) / 1000 : 0,
+		.rss_before_bytes = atomic_load_explicit(&page->rss_before_bytes,
+							 memory_order_relaxed),
+		.rss_after_bytes = atomic_load_explicit(&page->rss_after_bytes,
+							memory_order_relaxed),
+		.purged_bytes = atomic_load_explicit(&page->purged_bytes, memory_order_relaxed),
+		.gc = gc <= TRIMTAB_GC_REFUSED ? gc : TRIMTAB_GC_NOT_ASKED,
+		.allocator = allocator <= TRIMTAB_ALLOCATOR_MIMALLOC ? allocator
+								      : TRIMTAB_ALLOCATOR_UNKNOWN,
+	};
+	return 1;
+}
+
+const char *trimpage_allocator_name(enum trimtab_allocator allocator)
+{
+	switch (allocator) {
+	case TRIMTAB_ALLOCATOR_GLIBC:
+		return "glibc";
+	case TRIMTAB_ALLOCATOR_JEMALLOC:
+		return "jemalloc";
+	case TRIMTAB_ALLOCATOR_TCMALLOC:
+		return "tcmalloc";
+	case TRIMTAB_ALLOCATOR_MIMALLOC:
+		return "mimalloc";
+	case TRIMTAB_ALLOCATOR_UNKNOWN:
+		break;
+	}
+	return "unknown";
+}
