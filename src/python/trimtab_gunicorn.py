@@ -1,0 +1,716 @@
+"""Run one of gunicorn's own workers under a supervisor that is not gunicorn.
+
+gunicorn's worker classes need little from its master: a parsed configuration, sockets, a
+parent's pid, somewhere to beat. This file gives them exactly that, so that the application
+is served by the very code that served it before, and speaks sd_notify(3) to the supervisor
+about it. It runs by path, with the interpreter that gunicorn is installed for, and uses the
+standard library and gunicorn only; gunicorn 20.1 to 26 are the same to it.
+
+It must never bind an address, never restart or stop a worker by its own decision, never let
+the supervisor's silence or absence disturb a request, and never touch signal masks (the
+preload library's helper thread relies on them).
+
+    trimtab_gunicorn.py --describe -- GUNICORN_ARGS...
+
+Reads gunicorn's configuration as gunicorn would, without importing the application, and
+writes one JSON object to stdout (see describe()); whatever the user's configuration prints
+goes to stderr. Exit status: 0 described; 1 or 2 gunicorn refused its configuration or
+arguments and said why on stderr; 64 gunicorn has done what it was asked instead (--help,
+--version, --print-config, --check-config): its text is on stdout, and there is nothing to
+serve.
+
+    trimtab_gunicorn.py -- GUNICORN_ARGS...
+
+Becomes one worker. From the environment: LISTEN_FDS and LISTEN_PID (sockets from 3 on),
+NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, TRIMTAB_WORKER (slot; gunicorn's "age"),
+TRIMTAB_SUPERVISOR_PID (the parent to live and die with; absent: outlive any parent).
+Messages, each one datagram:
+
+    READY=1 STATUS=             the worker's main loop serves; for ASGI, after its lifespan
+    WATCHDOG=1                  beats, about three in WATCHDOG_USEC; from READY on
+    STOPPING=1 STATUS=          it was told to stop, and drains
+    X_TRIMTAB=max-requests      once, in place of gunicorn's exit; it goes on serving
+    X_TRIMTAB=boot-error STATUS= [ERRNO=]   it ends before it served; last traceback line
+    X_TRIMTAB_REQUESTS=N        beside WATCHDOG, STOPPING and max-requests, where known
+
+Exit status: as gunicorn's workers (0 stopped, 1 configuration or abort, 2 arguments, 3 failed
+to boot, 4 no such application object, 255 failed after boot), save that a worker which ends
+by itself before it served ends with 3, never 0.
+"""
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from random import randint
+from socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM
+from socket import socket as Socket  # bound now: gevent replaces the one in the module
+
+STATUS_CONFIG = 1
+STATUS_BOOT = 3
+STATUS_APP_LOAD = 4
+STATUS_AFTER_BOOT = -1
+STATUS_PRINTED = 64
+
+FIRST_LISTEN_FD = 3
+STATUS_LINE_MAX = 512
+
+# Hooks that only a gunicorn master could call. Named to the supervisor, which warns.
+MASTER_HOOKS = ("on_starting", "when_ready", "on_reload", "pre_exec", "child_exit",
+                "nworkers_changed", "on_exit", "on_dirty_starting", "dirty_post_fork",
+                "dirty_worker_init", "dirty_worker_exit")
+
+
+# ---- telling the supervisor
+
+class Notifier:
+    """sd_notify(3) that never blocks, never raises, and is silent in forked children.
+
+    The socket is connected at once: after user= has dropped privileges its path may be out
+    of reach. It is connected anew when the supervisor behind it was replaced.
+    """
+
+    def __init__(self, address):
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._usable = address[:1] in ("/", "@")
+        self._pid = os.getpid()
+        self._socket = self._connect() if self._usable else None
+        self._owed = deque()
+        self._settling = False
+
+    def tell(self, *lines):
+        """Send what may be lost, such as a beat; the next one makes up for it."""
+        self._send("\n".join(lines))
+
+    def tell_surely(self, *lines):
+        """Send what must arrive. A full queue is tried again at each settle()."""
+        self._owed.append("\n".join(lines))
+        self.settle()
+
+    def settle(self):
+        # A signal handler that interrupts us leaves its message to us, so order holds.
+        if self._settling:
+            return
+        self._settling = True
+        while self._owed and self._send(self._owed[0]):
+            self._owed.popleft()
+        self._settling = False
+
+    def _send(self, message):
+        # A child of the application inherits our signal handlers, but is not the worker.
+        if not self._usable or os.getpid() != self._pid:
+            return True
+        for _ in range(2):
+            connected = self._socket or self._connect()
+            if connected is None:
+                return False
+            try:
+                connected.send(message.encode("utf-8", "replace"), MSG_DONTWAIT)
+                self._socket = connected
+                return True
+            except BlockingIOError:
+                return False
+            except OSError:
+                self._socket = None
+        return False
+
+    def _connect(self):
+        try:
+            fresh = Socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+            fresh.connect(self._address)
+            return fresh
+        except OSError:
+            return None
+
+
+def status_line(text):
+    return "STATUS=" + " ".join(text.split())[:STATUS_LINE_MAX]
+
+
+def tell_boot_error(notifier, error):
+    # gunicorn turns configuration errors into SystemExit; the error itself is its context.
+    if isinstance(error, SystemExit) and error.__context__ is not None:
+        error = error.__context__
+    last = traceback.format_exception_only(type(error), error)[-1].splitlines()[0]
+    lines = ["X_TRIMTAB=boot-error", status_line(last)]
+    if isinstance(error, OSError) and error.errno:
+        lines.append("ERRNO=%d" % error.errno)
+    notifier.tell_surely(*lines)
+
+
+# ---- the worker's heartbeat
+
+class Heartbeat:
+    """Stands in for worker.tmp, the file whose age gunicorn's master watches.
+
+    Every worker class calls notify() from its main loop, and for the first time when that
+    loop serves: sync and gthread just before they accept, gevent, UvicornWorker and gunicorn's
+    own ASGI worker after they opened their servers, which is after the lifespan's startup. So
+    the first beat of a booted worker is READY, for every class and without a patch.
+
+    Further beats go out at a third of the watchdog's time; gthread alone would beat every
+    second, and each datagram wakes the supervisor. Whatever else is asked of worker.tmp is
+    answered by gunicorn's own object.
+    """
+
+    def __init__(self, worker, notifier, watchdog_sec, request_limit):
+        self._tmp = worker.tmp
+        self._worker = worker
+        self._notifier = notifier
+        self._watchdog_sec = watchdog_sec
+        self._request_limit = request_limit
+        # Not a third: a loop that wakes every third would then miss each second beat.
+        self._interval_sec = watchdog_sec / 4 if watchdog_sec else 1.0
+        self._due = 0.0
+        self.ready = False
+        self.stopping = False
+
+    def __getattr__(self, name):
+        return getattr(self._tmp, name)
+
+    def notify(self):
+        if self._request_limit and self._worker.nr >= self._request_limit:
+            self._announce_max_requests()
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self._interval_sec
+            self._beat()
+
+    def _beat(self):
+        self._tmp.notify()
+        if not self.ready:
+            if not self._worker.booted:
+                return
+            self.say_ready()
+        elif self._watchdog_sec:
+            self._notifier.tell("WATCHDOG=1", *self._requests())
+        self._notifier.settle()
+        self._leave_with_parent()
+
+    def say_ready(self):
+        if self.ready:
+            return
+        self.ready = True
+        restore_backlog(self._worker)
+        announce_stop_signals(self)
+        self._notifier.tell_surely("READY=1", status_line("Serving"))
+
+    def say_stopping(self):
+        if not self.stopping:
+            self.stopping = True
+            self._notifier.tell_surely("STOPPING=1", status_line("Draining"),
+                                       *self._requests())
+
+    def count_requests(self, total):
+        """For classes that keep the count elsewhere than in worker.nr."""
+        self._worker.nr = total
+        if self._request_limit and total >= self._request_limit:
+            self._announce_max_requests()
+
+    def _announce_max_requests(self):
+        self._request_limit = 0
+        self._worker.log.info("Maximum requests reached (%d), asking to be replaced.",
+                              self._worker.nr)
+        self._notifier.tell_surely("X_TRIMTAB=max-requests", *self._requests())
+
+    def _requests(self):
+        return ["X_TRIMTAB_REQUESTS=%d" % self._worker.nr] if self._worker.nr > 0 else []
+
+    def _leave_with_parent(self):
+        # The other classes look for themselves; UvicornWorker would keep an orphan's port.
+        if self._worker.ppid != os.getppid() and not self.stopping:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class UncountedLimit(int):
+    """The request limit given to uvicorn, which is never reached but reports the count.
+
+    uvicorn counts in an object that its worker class keeps to itself, and asks ten times a
+    second whether that count >= the limit: this is the limit, answering.
+    """
+
+    def __new__(cls, heartbeat):
+        limit = int.__new__(cls, sys.maxsize)
+        limit.heartbeat = heartbeat
+        return limit
+
+    def __le__(self, total):
+        self.heartbeat.count_requests(total)
+        return False
+
+    def __add__(self, jitter):
+        return self
+
+
+def announce_stop_signals(heartbeat):
+    """Put STOPPING=1 before whatever the worker class does on SIGTERM and SIGINT.
+
+    Called from the serving loop, when the handlers of every class are in place. For asyncio
+    the handler in place is empty and the loop reads its wake-up descriptor, which C code
+    fills before any Python handler runs: both go on working behind ours.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        behind = signal.getsignal(number)
+        if callable(behind):
+            try:
+                signal.signal(number, stop_handler(heartbeat, behind))
+            except ValueError:
+                return  # not in the main thread: the drain goes unannounced
+    # signal() undid what gunicorn and asyncio asked for: do not interrupt system calls.
+    signal.siginterrupt(signal.SIGTERM, False)
+
+
+def stop_handler(heartbeat, behind):
+    def on_stop(number, frame):
+        heartbeat.say_stopping()
+        return behind(number, frame)
+    return on_stop
+
+
+def survive_second_stop(heartbeat):
+    """Let newer uvicorn end with 0: after its drain it raises the signal once more.
+
+    It finds the disposition from before its server, which its worker class leaves at
+    default: death by SIGTERM, without worker_exit. Until the drain that default is kept.
+    """
+    def on_stop(number, frame):
+        if not heartbeat.stopping:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, on_stop)
+
+
+def restore_backlog(worker):
+    """asyncio listens anew with a backlog of 100 on the socket that all workers share."""
+    for listener in worker.sockets:
+        try:
+            listener.listen(worker.cfg.backlog)
+        except (AttributeError, OSError):
+            pass
+
+
+# ---- what the worker is made of
+
+class AnyParent(int):
+    """A parent's pid that equals every other: the supervisor may be replaced under us."""
+
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    __hash__ = int.__hash__
+
+
+class Inherited:
+    """gunicorn's configuration without addresses, so that nothing can be bound."""
+
+    address = ()
+
+    def __init__(self, cfg):
+        self._cfg = cfg
+
+    def __getattr__(self, name):
+        return getattr(self._cfg, name)
+
+
+class Server:
+    """What server hooks get in place of gunicorn's Arbiter."""
+
+    WORKERS = {}
+    master_name = "Master"
+    master_pid = 0
+    reexec_pid = 0
+    pidfile = None
+    systemd = False
+
+    def __init__(self, app, log, listeners, pid, age):
+        self.app, self.cfg, self.log = app, app.cfg, log
+        # Also keeps the sockets open: gevent builds its own on the same descriptors.
+        self.LISTENERS = listeners
+        self.pid, self.worker_age = pid, age
+        self.address = app.cfg.address
+        self.num_workers = app.cfg.workers
+        self.timeout = app.cfg.timeout
+        self.proc_name = app.cfg.proc_name
+
+
+def load_application(application_class=None):
+    """Parse sys.argv, the configuration file and GUNICORN_CMD_ARGS, and change directory."""
+    from gunicorn.app.wsgiapp import WSGIApplication
+
+    application_class = application_class or WSGIApplication
+    return application_class("%(prog)s [OPTIONS] [APP_MODULE]")
+
+
+def add_python_paths(cfg):
+    for path in (cfg.pythonpath or "").split(","):
+        path = os.path.abspath(path) if path else ""
+        if path and path not in sys.path:
+            sys.path.insert(0, path)
+
+
+def inherited_sockets(cfg, log):
+    from gunicorn import sock, systemd
+
+    count = systemd.listen_fds()
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if count == 0:
+        raise RuntimeError("no sockets inherited: LISTEN_FDS is not for this process")
+    fds = range(FIRST_LISTEN_FD, FIRST_LISTEN_FD + count)
+    return sock.create_sockets(Inherited(cfg), log, fds)
+
+
+def watchdog_sec():
+    """Seconds that may pass between beats; 0.0 when nobody waits for them."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return 0.0
+    try:
+        return max(int(os.environ.get("WATCHDOG_USEC", "0")), 0) / 1e6
+    except ValueError:
+        return 0.0
+
+
+def expected_parent():
+    pid = os.environ.get("TRIMTAB_SUPERVISOR_PID")
+    return AnyParent(os.getppid()) if pid is None else int(pid)
+
+
+def take_request_limit(cfg):
+    """The worker's own max_requests, switched off for the class: the supervisor decides."""
+    if cfg.max_requests <= 0:
+        return 0
+    limit = cfg.max_requests + randint(0, cfg.max_requests_jitter)
+    cfg.set("max_requests", 0)
+    return limit
+
+
+def build_worker(app, notifier):
+    """Do what gunicorn's master does up to its fork. Returns worker, server and heartbeat."""
+    import gunicorn
+    from gunicorn import debug
+
+    cfg = app.cfg
+    if cfg.spew:
+        debug.spew()
+    add_python_paths(cfg)
+    os.environ["SERVER_SOFTWARE"] = gunicorn.SERVER_SOFTWARE
+    log = cfg.logger_class(cfg)
+    worker_class = cfg.worker_class
+    os.environ.update(cfg.env)
+    sockets = inherited_sockets(cfg, log)
+    if hasattr(worker_class, "check_config"):
+        worker_class.check_config(cfg, log)
+
+    age = int(os.environ.get("TRIMTAB_WORKER", "1"))
+    parent = expected_parent()
+    beat_sec = watchdog_sec()
+    limit = take_request_limit(cfg)
+    wait_sec = beat_sec / 3 if beat_sec else cfg.timeout / 2
+    worker = worker_class(age, parent, sockets, app, wait_sec, cfg, log)
+    worker.tmp = heartbeat = Heartbeat(worker, notifier, beat_sec, limit)
+    server = Server(app, log, sockets, int(parent), age)
+    cfg.pre_fork(server, worker)
+    adapt(worker, heartbeat)
+    return worker, server, heartbeat
+
+
+def adapt(worker, heartbeat):
+    """Step in at the two methods that every class passes: load_wsgi() and run()."""
+    load_wsgi, run = worker.load_wsgi, worker.run
+    death_signal = parent_death_signal() if drops_privileges(worker.cfg) else 0
+
+    def load_after_drop():
+        if death_signal:
+            set_parent_death_signal(death_signal)
+            if worker.ppid != os.getppid():
+                sys.exit(0)
+        load_wsgi()
+
+    def run_adapted():
+        survive_second_stop(heartbeat)
+        config = getattr(worker, "config", None)
+        if hasattr(config, "limit_max_requests"):
+            config.limit_max_requests = UncountedLimit(heartbeat)
+        if may_never_beat(worker):
+            heartbeat.say_ready()
+        return run()
+
+    worker.load_wsgi, worker.run = load_after_drop, run_adapted
+
+
+def may_never_beat(worker):
+    """A foreign class with timeout = 0 need not beat: call it ready as it starts to run."""
+    if worker.cfg.timeout:
+        return False
+    return not any(base.__module__.startswith(("gunicorn.workers.", "uvicorn"))
+                   and base.__module__ not in ("gunicorn.workers.base",
+                                               "gunicorn.workers.base_async")
+                   for base in type(worker).__mro__)
+
+
+def drops_privileges(cfg):
+    return cfg.uid != os.geteuid() or cfg.gid != os.getegid()
+
+
+# prctl(2): a change of user or group clears the signal that the supervisor asked for.
+PR_SET_PDEATHSIG = 1
+PR_GET_PDEATHSIG = 2
+
+
+def parent_death_signal():
+    import ctypes
+
+    number = ctypes.c_int(0)
+    ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
+    return number.value
+
+
+def set_parent_death_signal(number):
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+# ---- the worker's life
+
+def work():
+    """Become one worker. Returns the exit status."""
+    notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
+    if expected_parent() != os.getppid():
+        return 0
+    try:
+        app = load_application()
+        worker, server, heartbeat = build_worker(app, notifier)
+    except SystemExit as leave:
+        tell_boot_error(notifier, leave)
+        raise
+    except RuntimeError as error:  # as gunicorn words a bad class, log file or address
+        tell_boot_error(notifier, error)
+        print("\nError: %s" % error, file=sys.stderr, flush=True)
+        return STATUS_CONFIG
+    except Exception as error:
+        tell_boot_error(notifier, error)
+        traceback.print_exc()
+        return STATUS_CONFIG
+    return live(worker, server, heartbeat, notifier)
+
+
+def live(worker, server, heartbeat, notifier):
+    """Do what gunicorn's worker process does after its fork. Returns the exit status."""
+    from gunicorn import util
+
+    worker.pid = os.getpid()
+    try:
+        util._setproctitle("worker [%s]" % worker.cfg.proc_name)
+        worker.log.info("Booting worker with pid: %s", worker.pid)
+        status, error = serve(worker, server)
+        # A lifespan that fails ends gunicorn's own ASGI worker with 0, and an application
+        # may leave with 0 while it is imported: both would look like an obedient stop.
+        if status == 0 and worker.alive and not heartbeat.ready:
+            status, error = STATUS_BOOT, error or RuntimeError("it ended before it served")
+        if status != 0 and not heartbeat.ready:
+            tell_boot_error(notifier, error)
+        return status
+    finally:
+        worker.log.info("Worker exiting (pid: %s)", worker.pid)
+        say_goodbye(worker, server)
+
+
+def serve(worker, server):
+    """Returns the exit status and the exception behind it, if any."""
+    try:
+        worker.cfg.post_fork(server, worker)
+        worker.init_process()
+        return 0, None
+    except SystemExit as leave:
+        return exit_status(leave.code), leave
+    except Exception as error:
+        return report_failure(worker, error), error
+
+
+def exit_status(code):
+    if code is None or isinstance(code, int):
+        return code or 0
+    print(code, file=sys.stderr, flush=True)
+    return 1
+
+
+def report_failure(worker, error):
+    from gunicorn.errors import AppImportError
+
+    if isinstance(error, AppImportError):
+        worker.log.debug("Exception while loading the application", exc_info=True)
+        print(error, file=sys.stderr, flush=True)
+        return STATUS_APP_LOAD
+    worker.log.exception("Exception in worker process")
+    if worker.cfg.errorlog != "-":
+        traceback.print_exc()
+    return STATUS_AFTER_BOOT if worker.booted else STATUS_BOOT
+
+
+def say_goodbye(worker, server):
+    try:
+        worker.tmp.close()
+        worker.cfg.worker_exit(server, worker)
+    except Exception:
+        worker.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
+
+
+# ---- describing a configuration
+
+def describe():
+    """Print what gunicorn would do. Returns the exit status."""
+    output = Output()
+    try:
+        app = load_application(diverting(output))
+        if app.cfg.print_config or app.cfg.check_config:
+            output.restore()
+            app.run()
+        description = description_of(app)
+    except SystemExit as leave:
+        if leave.code in (0, None):
+            return STATUS_PRINTED
+        raise
+    except RuntimeError as error:
+        print("\nError: %s" % error, file=sys.stderr, flush=True)
+        return STATUS_CONFIG
+    output.restore()
+    import json  # only here: a worker need not pay for it
+
+    print(json.dumps(description))
+    return 0
+
+
+class Output:
+    """Our stdout, out of the reach of the user's configuration while that runs."""
+
+    def __init__(self):
+        self._stdout_fd = None
+
+    def divert(self):
+        if self._stdout_fd is None:
+            self._stdout_fd = os.dup(1)
+            os.dup2(2, 1)
+
+    def restore(self):
+        sys.stdout.flush()
+        os.dup2(self._stdout_fd, 1)
+
+
+def diverting(output):
+    """gunicorn's application, diverting stdout between its arguments and the user's file."""
+    from gunicorn.app.wsgiapp import WSGIApplication
+
+    class DescribedApplication(WSGIApplication):
+        def init(self, parser, opts, args):
+            output.divert()
+            return super().init(parser, opts, args)
+
+    return DescribedApplication
+
+
+def description_of(app):
+    import gunicorn
+
+    cfg = app.cfg
+    return {
+        "gunicorn": gunicorn.__version__,
+        "app": app.app_uri,
+        "workers": cfg.workers,
+        "bind": [address_text(address) for address in cfg.address],
+        "backlog": cfg.backlog,
+        "reuse_port": bool(cfg.reuse_port),
+        "worker_class": class_text(cfg),
+        "threads": cfg.threads,
+        "timeout": cfg.timeout,
+        "graceful_timeout": cfg.graceful_timeout,
+        "max_requests": cfg.max_requests,
+        "max_requests_jitter": cfg.max_requests_jitter,
+        "preload_app": bool(cfg.preload_app),
+        "reload": bool(cfg.reload),
+        "daemon": bool(cfg.daemon),
+        "pidfile": os.path.abspath(cfg.pidfile) if cfg.pidfile else None,
+        "umask": cfg.umask,
+        "uid": cfg.uid,
+        "gid": cfg.gid,
+        "user": user_name(cfg.uid),
+        "group": group_name(cfg.gid),
+        "chdir": cfg.chdir,
+        "proc_name": cfg.proc_name,
+        "raw_env": ["%s=%s" % pair for pair in cfg.env.items()],
+        "master_hooks": [name for name in MASTER_HOOKS if is_changed(cfg, name)],
+        "changed": sorted(name for name in cfg.settings if is_changed(cfg, name)),
+    }
+
+
+def address_text(address):
+    """One bind address as trimtab writes it; relative unix paths end where gunicorn's do."""
+    if isinstance(address, int):
+        return "fd://%d" % address
+    if isinstance(address, str):
+        return "unix:" + os.path.abspath(address)
+    host, port = address
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host or "0.0.0.0", port)
+
+
+def class_text(cfg):
+    """The worker class by its short name where it has one; it is not imported."""
+    name = cfg.settings["worker_class"].get()
+    if not isinstance(name, str):
+        return "%s.%s" % (name.__module__, name.__qualname__)
+    if (name == "sync" or name.endswith("SyncWorker")) and cfg.threads > 1:
+        return "gthread"
+    return name
+
+
+def is_changed(cfg, name):
+    """Whether a setting differs from what gunicorn has when nobody says anything."""
+    setting = cfg.settings[name] if name in cfg.settings else None
+    return setting is not None and setting.get() != type(setting)().get()
+
+
+def user_name(uid):
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def group_name(gid):
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
+
+
+# ---- entry
+
+def main(arguments):
+    described = arguments[:1] == ["--describe"]
+    if arguments[described:described + 1] != ["--"]:
+        print("usage: trimtab_gunicorn.py [--describe] -- GUNICORN_ARGS...", file=sys.stderr)
+        return 2
+    leave_no_trace(arguments[described + 1:])
+    return describe() if described else work()
+
+
+def leave_no_trace(gunicorn_arguments):
+    """Look like gunicorn to the application: its argv, and our directory nowhere."""
+    own = os.path.dirname(os.path.abspath(__file__))
+    if sys.path and os.path.abspath(sys.path[0] or ".") == own:
+        del sys.path[0]
+    sys.argv = ["gunicorn"] + gunicorn_arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
