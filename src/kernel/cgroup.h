@@ -56,7 +56,7 @@ int cgroup_write_u64(int dir_fd, const char *file, uint64_t value);
 int cgroup_read_u64(int dir_fd, const char *file, uint64_t *ret);
 
 /* Moves a process into the cgroup; pid 0: the caller. Returns 0, CGROUP_GONE or -errno: -EBUSY
- * for an inner node with controllers, -ESRCH, -EACCES, -EOPNOTSUPP (threaded). */
+ * for an inner node with controllers, -ESRCH, -EACCES, -EOPNOTSUPP (below a threaded one). */
 int cgroup_enter(int dir_fd, pid_t pid);
 
 /* Enables a controller ("memory") for children. Retries the kernel's transient EBUSY a bounded
