@@ -73,9 +73,10 @@ struct config {
 #include "config/options.def"
 
 	char *path; /* the file loaded; NULL: none */
-	char *where
-		[N_KEYS]; /* "shop.ini:12", "--set", ...; NULL: the default. Lists: of the
-				 * last item */
+
+	/* Where each value comes from: "shop.ini:12", "--set", ...; NULL: the default. For a
+	 * list, of its last item. */
+	char *where[N_KEYS];
 };
 
 struct config_error {
@@ -102,8 +103,9 @@ static inline void cleanup_config(struct config **c)
 /* ---- filling ---- */
 
 /* Reads an INI file over the defaults. The first mention of a list replaces its default, more
- * mentions append. Refused: unknown sections and keys, keys given twice, NUL bytes, lines
- * above 64 KiB, files above 1 MiB, and whatever cannot be read. */
+ * mentions append. Refused: unknown sections and keys, keys given twice, NUL bytes, values
+ * above 32 KiB, lines above 64 KiB, files above 1 MiB, and whatever cannot be read. Sets
+ * c->path. */
 int config_load(struct config *c, const char *path, struct config_error *err);
 
 /* The same from memory; name stands for the file in messages. text need not end in NUL. */
@@ -131,8 +133,13 @@ int config_blame(const struct config *c, enum config_key key, size_t item,
 		 struct config_error *err, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
 
-/* "restart.min-gap": static. */
-const char *config_key_name(enum config_key key);
+/* By value, so that printf("%s", config_key_name(key).text) needs no buffer. */
+struct config_key_name {
+	char text[48];
+};
+
+/* "restart.min-gap". */
+struct config_key_name config_key_name(enum config_key key);
 
 /* Whether the value of a STRING option is this word ("auto", "off"). */
 bool config_is(const char *value, const char *word);

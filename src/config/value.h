@@ -67,3 +67,83 @@ struct config_list {
 #define CONFIG_TYPE_ENV		  struct config_list /* NAME=VALUE each */
 #define CONFIG_TYPE_SIGNAL	  int
 #define CONFIG_TYPE_OCTAL	  uint32_t
+
+/* ---- kinds at run time ---- */
+
+enum value_kind {
+	KIND_COUNT,
+	KIND_COUNT_OR_AUTO,
+	KIND_BYTES,
+	KIND_SIZE,
+	KIND_SIZE_OR_AUTO,
+	KIND_PERCENT,
+	KIND_TIME,
+	KIND_TIME_OR_OFF,
+	KIND_TIME_OR_AUTO,
+	KIND_RANGE,
+	KIND_PRESSURE,
+	KIND_BOOL,
+	KIND_CHOICE, /* unsigned, an index into words */
+	KIND_STRING,
+	KIND_NAME,
+	KIND_COMMAND,
+	KIND_LIST,
+	KIND_ENV,
+	KIND_SIGNAL,
+	KIND_OCTAL,
+};
+
+struct value_spec {
+	enum value_kind kind;
+	int64_t min, max; /* in the unit of the kind; INT64_MAX: no limit worth naming */
+	const char *const *words; /* KIND_CHOICE: ends in NULL */
+};
+
+/* What can be wrong with a value; value_problem() has the sentence. */
+enum value_outcome {
+	VALUE_OK,
+	VALUE_EMPTY,
+	VALUE_CONTROL,	 /* a control character: it could not be written back */
+	VALUE_MALFORMED, /* not of this kind at all */
+	VALUE_BELOW,
+	VALUE_ABOVE,
+	VALUE_TOO_FINE,	 /* more digits behind the point than the unit has */
+	VALUE_BACKWARDS, /* a range from more to less */
+	VALUE_STALL,	 /* a stall of nothing, or longer than its window */
+	VALUE_WINDOW,
+	VALUE_WORD, /* not one of the words */
+	VALUE_OPEN_QUOTE,
+	VALUE_OPEN_BACKSLASH,
+	VALUE_SIGNAL_TAKEN,
+};
+
+static inline bool value_is_list(enum value_kind kind)
+{
+	return kind == KIND_LIST || kind == KIND_ENV;
+}
+
+static inline bool value_is_string(enum value_kind kind)
+{
+	return kind == KIND_STRING || kind == KIND_NAME || kind == KIND_COMMAND;
+}
+
+/* Reads text as spec says into *ret, whose type is CONFIG_TYPE_<kind>, except that a list kind
+ * reads one item into a char *. A string is a copy that the caller owns; "" becomes NULL for
+ * string kinds and is VALUE_EMPTY for all others. An outcome above, or -ENOMEM. */
+int value_parse(const struct value_spec *spec, const char *text, void *ret);
+
+#define VALUE_TEXT_MAX 64
+
+/* The value as text that value_parse() reads back: static, in buf, or the string itself ("" for
+ * NULL). A list kind formats one item, a char *. */
+const char *value_format(const struct value_spec *spec, const void *value,
+			 char buf[VALUE_TEXT_MAX]);
+
+#define VALUE_ALLOWED_MAX 200
+
+/* "auto, or a whole number from 1 to 4096": what value_parse() takes, for a message or a list
+ * of options. */
+void value_allowed(const struct value_spec *spec, char buf[VALUE_ALLOWED_MAX]);
+
+/* "is too small": static; for positive outcomes. */
+const char *value_problem(enum value_outcome outcome);
