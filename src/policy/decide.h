@@ -7,8 +7,8 @@
 
 #include "policy/snapshot.h"
 
-struct slot_memory;	/* what is remembered of one slot; policy/state.h */
-struct policy;		/* the pool's memory, slots included; policy/state.h */
+struct slot_memory; /* what is remembered of one slot; policy/state.h */
+struct policy;	    /* the pool's memory, slots included; policy/state.h */
 
 /* Bytes to allocate for a policy of up to n_slots slots, scratch space included. Cannot fail. */
 size_t policy_size(size_t n_slots);
@@ -23,7 +23,8 @@ void policy_init(struct policy *p, size_t n_slots, uint64_t seed);
 void policy_note_started(struct policy *p, uint32_t slot, usec_t now);
 /* The newest worker of the slot is ready; footprint: its usage now, 0 when not known. In a
  * surge it is from now on the slot's worker, and what was learned of the old one is dropped. */
-void policy_note_ready(struct policy *p, uint32_t slot, usec_t now, uint64_t footprint_bytes);
+void policy_note_ready(struct policy *p, uint32_t slot, usec_t now,
+		       uint64_t footprint_bytes);
 /* A worker of the slot that had not become ready is gone: counts towards the backoff. */
 void policy_note_boot_failed(struct policy *p, uint32_t slot, usec_t now);
 /* The slot's worker died without being asked to. */
@@ -31,8 +32,8 @@ void policy_note_crashed(struct policy *p, uint32_t slot, usec_t now, bool kerne
 /* A worker that was asked to go has gone, after so long. The slot may serve already. */
 void policy_note_drained(struct policy *p, uint32_t slot, usec_t now, usec_t drain_usec);
 /* The trim asked for ended: usage of the leaf before and after, and how long it took. */
-void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now, uint64_t before_bytes,
-			 uint64_t after_bytes, usec_t took_usec);
+void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now,
+			 uint64_t before_bytes, uint64_t after_bytes, usec_t took_usec);
 /* The trim asked for was not answered in time. */
 void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now);
 
@@ -41,15 +42,15 @@ void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now);
 /* The value to write to memory.high at once when the leaf's `high` counter moved: at least
  * max(8 MiB, 4 % of the limit, growth of the last two seconds) above charged_bytes, but never
  * above the hold line (below memory.max), where the brake is meant. */
-uint64_t policy_raise_tripwire(struct policy *p, const struct limits *limits, uint32_t slot,
-			       usec_t now, uint64_t charged_bytes);
+uint64_t policy_raise_tripwire(struct policy *p, const struct limits *limits,
+			       uint32_t slot, usec_t now, uint64_t charged_bytes);
 
 /* ---- decision ---- */
 
 struct decision {
-	struct action *actions;		/* caller's array of at least 4 per slot */
+	struct action *actions; /* caller's array of at least 4 per slot */
 	size_t n_actions;
-	usec_t wake_usec;		/* look again at this time at the latest; USEC_NEVER: on events only */
+	usec_t wake_usec; /* look again at this time at the latest; USEC_NEVER: on events only */
 };
 
 /* Fills ret. O(n log n) in slots; never fails; a nonsensical snapshot (n_slots beyond what
@@ -61,15 +62,15 @@ void decide(struct policy *p, const struct limits *limits, const struct snapshot
 /* ---- why ---- */
 
 struct outlook {
-	enum reason reason;		/* what the next planned restart would be for */
-	usec_t restart_usec;		/* when it is planned; USEC_NEVER: none */
+	enum reason reason;  /* what the next planned restart would be for */
+	usec_t restart_usec; /* when it is planned; USEC_NEVER: none */
 	usec_t deadline_usec;
 	int64_t rate_bytes_per_sec;
 	int64_t rate_error_bytes_per_sec; /* one standard deviation */
-	uint64_t mark_bytes;		/* this slot's own trim mark after the spread */
-	uint64_t limit_bytes;		/* this slot's own limit, loans included */
-	usec_t next_trim_usec;		/* not before; USEC_NEVER: no trim planned */
-	uint32_t futile_trims;		/* in a row */
+	uint64_t mark_bytes;		  /* this slot's own trim mark after the spread */
+	uint64_t limit_bytes;		  /* this slot's own limit, loans included */
+	usec_t next_trim_usec;		  /* not before; USEC_NEVER: no trim planned */
+	uint32_t futile_trims;		  /* in a row */
 	bool held;
 };
 
@@ -88,13 +89,14 @@ const char *action_name(enum action_kind kind);
 
 enum feasibility {
 	FEASIBLE,
-	INFEASIBLE_LIMITS,	/* worker_max x workers + reserve exceed the budget */
-	INFEASIBLE_GAP,		/* gap x workers exceed the life expected of a worker */
-	INFEASIBLE_FOOTPRINT,	/* limit below 1.2 x a fresh worker's footprint */
+	INFEASIBLE_LIMITS,    /* worker_max x workers + reserve exceed the budget */
+	INFEASIBLE_GAP,	      /* gap x workers exceed the life expected of a worker */
+	INFEASIBLE_FOOTPRINT, /* limit below 1.2 x a fresh worker's footprint */
 };
 
 /* life_usec: expected life of a worker, USEC_NEVER when not known; footprint_bytes: 0 when not
  * known. ret_would_do: a value for the setting that is wrong (worker_max in bytes, min_gap in
  * microseconds, worker_max in bytes) that would make it feasible. */
-enum feasibility policy_feasible(const struct limits *limits, size_t n_workers, usec_t life_usec,
-				 uint64_t footprint_bytes, uint64_t *ret_would_do);
+enum feasibility policy_feasible(const struct limits *limits, size_t n_workers,
+				 usec_t life_usec, uint64_t footprint_bytes,
+				 uint64_t *ret_would_do);

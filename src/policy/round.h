@@ -1,0 +1,48 @@
+/* One call of decide(): its inputs, the counts that several parts need, and the answer as it
+ * grows. Internal to the policy. */
+#pragma once
+
+#include "policy/arith.h"
+#include "policy/state.h"
+
+struct round {
+	struct policy *p;
+	const struct limits *limits;
+	const struct snapshot *seen;
+	struct decision *ret;
+	size_t n_slots; /* min(seen, p) */
+	usec_t now;
+
+	size_t n_wanted;      /* slots that are not retiring */
+	size_t n_unavailable; /* of these: EMPTY, BOOTING or DRAINING */
+	size_t n_stuck;	      /* of these: cannot get past their boot */
+	size_t n_booting;     /* workers that boot, replacements included */
+	size_t n_restarting;  /* planned restarts under way */
+	size_t n_trimming;
+
+	uint64_t overhead_bytes; /* of pool_bytes: template, draining, booting */
+};
+
+/* Adds an action, with the slot's figures; returns it for more. The array has 4 per slot, and
+ * no part of the policy gives a slot more than one of its kind. */
+struct action *round_give(struct round *r, enum action_kind kind, enum reason reason,
+			  uint32_t slot);
+
+/* Look again at t at the latest; a time already past is not a time to wait for. */
+static inline void round_wake(struct round *r, usec_t t)
+{
+	if (t > r->now && t < r->ret->wake_usec)
+		r->ret->wake_usec = t;
+}
+
+static inline bool slot_serves(enum slot_phase phase)
+{
+	return phase == SLOT_SERVING || phase == SLOT_SURGING;
+}
+
+/* Time that a replacement needs from its start until the old worker is gone, with a quarter
+ * on top: the learned figures are maxima of the past, not of the future. */
+usec_t policy_lead_usec(const struct policy *p, const struct limits *limits);
+
+/* A number below bound from the policy's own generator; 0 for bound 0. */
+uint64_t policy_random(struct policy *p, uint64_t bound);

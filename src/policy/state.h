@@ -1,0 +1,108 @@
+/* What the policy remembers between two decisions. One block of memory that holds no pointer:
+ * it survives being copied into a memfd and back, as an upgrade in place does. */
+#pragma once
+
+#include "policy/decide.h"
+#include "policy/forecast.h"
+
+/* Why a slot has no worker. */
+enum absence {
+	ABSENT_NEW, /* none was ever wanted before */
+	ABSENT_CRASHED,
+	ABSENT_REPLACED, /* drained on purpose */
+};
+
+/* Trims of one worker, or of all in the pool. */
+struct trim_record {
+	uint64_t kept_permyriad; /* of the growth, what a trim leaves */
+	uint32_t n_learned;	 /* trims behind kept_permyriad; 0: unknown */
+	uint32_t n_futile;	 /* in a row */
+};
+
+struct trim_memory {
+	struct trim_record record;
+	usec_t next_usec;     /* not before */
+	usec_t last_usec;     /* when the last one ended; 0: none yet */
+	usec_t interval_usec; /* the draw behind next_usec, for the next doubling */
+	uint64_t after_bytes; /* usage after the last one, or the footprint */
+	/* Quiet after a burst. */
+	usec_t still_usec; /* since when usage has not moved; 0: not watched */
+	uint64_t still_bytes;
+	usec_t quiet_wait_usec; /* stillness asked for; doubles while it keeps growing */
+};
+
+struct hold_memory {
+	bool active;
+	bool spent; /* ended without help: not again for this worker */
+	usec_t since_usec;
+	usec_t checked_usec;  /* start of the current progress window */
+	uint64_t high_events; /* at checked_usec */
+	uint64_t scanned_pages;
+	uint64_t stolen_pages;
+	uint64_t usage_bytes;
+};
+
+struct slot_memory {
+	/* Life cycle */
+	bool known; /* phase below was seen at least once */
+	bool can_trim;
+	enum slot_phase phase;
+	enum absence absence;
+	bool restarting;	  /* a planned restart is under way */
+	uint32_t n_boot_failures; /* in a row */
+	usec_t not_before_usec;	  /* end of the backoff */
+	usec_t started_usec;
+	usec_t ready_usec;
+	usec_t wished_usec; /* since when somebody wants it replaced; 0: nobody */
+
+	/* Memory */
+	struct forecast growth;
+	uint64_t usage_bytes; /* last sample */
+	uint64_t charged_bytes;
+	usec_t sampled_usec;	   /* 0: never */
+	uint64_t footprint_bytes;  /* usage when it became ready; 0: not known */
+	uint64_t spread_permyriad; /* this slot's place in the spread, 0..PERMYRIAD */
+
+	struct trim_memory trim;
+
+	/* Tripwire and limit: what was last asked for; 0: nothing yet. */
+	uint64_t tripwire_bytes;
+	uint64_t limit_bytes;
+	uint64_t crossed_bytes; /* charged at the last crossing, and when */
+	usec_t crossed_usec;
+	struct hold_memory hold;
+	uint64_t loan_bytes;
+	uint64_t parting_bytes; /* loan of an old worker that still drains */
+
+	struct outlook outlook; /* as of the last decide() */
+};
+
+struct plan_entry {
+	usec_t deadline_usec;
+	usec_t start_usec; /* latest start; written by plan_make() */
+	uint32_t slot;
+	bool hard; /* missing it costs a kernel kill, not just lateness */
+	enum reason reason;
+};
+
+struct policy {
+	size_t n_slots;
+	uint64_t random;
+	usec_t now_usec;      /* the latest time ever seen: time does not run back */
+	struct limits limits; /* as of the last decide() */
+
+	bool restarted;		  /* last_restart_usec is valid */
+	usec_t last_restart_usec; /* start of the last restart, whatever its cause */
+	usec_t boot_usec;	  /* learned: a slowly falling maximum; 0: not known */
+	usec_t drain_usec;
+	uint64_t footprint_bytes; /* same, of a fresh worker */
+	struct trim_record trims; /* of all workers together */
+
+	struct slot_memory slots[]; /* n_slots, then 2 x n_slots struct plan_entry */
+};
+
+/* The scratch space of plan_make(): 2 x n_slots entries behind the slots. */
+static inline struct plan_entry *policy_entries(struct policy *p)
+{
+	return (struct plan_entry *)(void *)&p->slots[p->n_slots];
+}

@@ -1,0 +1,269 @@
+/* Trims: the choice, the cadence, and what was learned from earlier ones. Owns struct
+ * trim_memory of each slot and the pool's record. Must never ask two workers at once: a trim
+ * holds the locks of a worker's heap for a tenth of a millisecond per MiB. */
+#include "policy/trim.h"
+
+#include "policy/tripwire.h"
+
+#define BACKOFF_MAX_USEC  USEC_PER_HOUR
+#define FUTILE_PERMYRIAD  200 /* of the usage before */
+#define FUTILE_IN_A_ROW	  2   /* before the forecast stops counting on trims */
+#define DUTY_FACTOR	  100 /* interval at least so many times the last trim's length */
+#define URGENT_PAUSE_USEC (5 * USEC_PER_SEC)
+
+/* A stall reported longer ago than this is over. */
+#define PRESSURE_FRESH_USEC (10 * USEC_PER_SEC)
+#define HOST_FRESH_USEC	    USEC_PER_MIN
+
+#define QUIET_GROWTH_BYTES     (32 * MIB)
+#define QUIET_GROWTH_PERMYRIAD 1500
+#define QUIET_WAIT_USEC	       (10 * USEC_PER_SEC)
+#define QUIET_WAIT_MAX_USEC    (5 * USEC_PER_MIN)
+#define STILL_BYTES	       MIB
+#define STILL_PERMYRIAD	       100
+
+static usec_t draw_interval(struct policy *p)
+{
+	const struct limits *limits = &p->limits;
+	usec_t low =
+		u64_min(limits->trim_interval_min_usec, limits->trim_interval_max_usec);
+	usec_t high =
+		u64_max(limits->trim_interval_min_usec, limits->trim_interval_max_usec);
+
+	return u64_add(low, policy_random(p, u64_add(high - low, 1)));
+}
+
+void trim_begin(struct policy *p, struct slot_memory *slot, usec_t now)
+{
+	slot->trim = (struct trim_memory){
+		.next_usec = now,
+		.after_bytes = slot->footprint_bytes,
+		.quiet_wait_usec = QUIET_WAIT_USEC,
+	};
+	/* A pool in which nothing ever came back is asked rarely from the start. */
+	if (policy_trimming_is_futile(p))
+		slot->trim.next_usec = usec_add(now, BACKOFF_MAX_USEC / 4);
+}
+
+static uint64_t kept_permyriad(const struct policy *p, const struct slot_memory *slot)
+{
+	if (slot->trim.record.n_learned)
+		return slot->trim.record.kept_permyriad;
+	return p->trims.n_learned ? p->trims.kept_permyriad : PERMYRIAD / 2;
+}
+
+uint64_t trim_expected_yield(const struct policy *p, const struct slot_memory *slot)
+{
+	uint64_t grown = u64_sub(slot->usage_bytes, slot->footprint_bytes);
+	uint64_t floor =
+		u64_add(slot->footprint_bytes, u64_share(grown, kept_permyriad(p, slot)));
+
+	return u64_sub(slot->usage_bytes, u64_max(floor, slot->trim.after_bytes));
+}
+
+static uint64_t least_yield(const struct limits *limits, uint64_t usage)
+{
+	return u64_max(limits->trim_min_yield_bytes, u64_share(usage, FUTILE_PERMYRIAD));
+}
+
+bool trim_helps(const struct policy *p, const struct slot_memory *slot)
+{
+	return p->limits.trim_enabled && slot->can_trim &&
+	       slot->trim.record.n_futile < FUTILE_IN_A_ROW &&
+	       (slot->trim.record.n_learned || p->trims.n_learned) &&
+	       kept_permyriad(p, slot) < PERMYRIAD * 9 / 10;
+}
+
+static void learn(struct trim_record *record, uint64_t kept, bool futile)
+{
+	record->kept_permyriad =
+		record->n_learned ? (3 * record->kept_permyriad + kept) / 4 : kept;
+	if (record->n_learned < UINT32_MAX)
+		record->n_learned++;
+	record->n_futile = futile ? (uint32_t)u64_add(record->n_futile, 1) : 0;
+}
+
+static void back_off(struct policy *p, struct trim_memory *t, usec_t now, usec_t took)
+{
+	usec_t drawn = draw_interval(p);
+
+	t->interval_usec =
+		t->record.n_futile
+			? u64_min(u64_max(drawn, u64_mul_div(t->interval_usec, 2, 1)),
+				  BACKOFF_MAX_USEC)
+			: drawn;
+	t->next_usec = usec_add(
+		now, u64_max(t->interval_usec, u64_mul_div(took, DUTY_FACTOR, 1)));
+	t->last_usec = now;
+	t->still_usec = 0;
+	t->quiet_wait_usec = QUIET_WAIT_USEC;
+}
+
+void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now,
+			 uint64_t before_bytes, uint64_t after_bytes, usec_t took_usec)
+{
+	uint64_t yield = u64_sub(before_bytes, after_bytes);
+	struct slot_memory *s;
+	uint64_t grown, kept;
+	bool futile;
+
+	if (slot >= p->n_slots)
+		return;
+	s = &p->slots[slot];
+	futile = yield < least_yield(&p->limits, before_bytes);
+	grown = u64_sub(before_bytes, s->footprint_bytes);
+	kept = grown ? u64_mul_div(u64_sub(after_bytes, s->footprint_bytes), PERMYRIAD,
+				   grown)
+		     : PERMYRIAD;
+	kept = u64_min(kept, PERMYRIAD);
+	learn(&s->trim.record, kept, futile);
+	learn(&p->trims, kept, futile);
+	s->trim.after_bytes = after_bytes;
+	s->usage_bytes = after_bytes;
+	/* The fall is our doing, not the worker's: what it grows by starts from here. */
+	if (!futile)
+		forecast_reset(&s->growth);
+	forecast_add(&s->growth, u64_max(now, s->growth.fitted_usec), after_bytes);
+	back_off(p, &s->trim, now, took_usec);
+}
+
+void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now)
+{
+	struct slot_memory *s;
+
+	if (slot >= p->n_slots)
+		return;
+	s = &p->slots[slot];
+	/* Says nothing about the yield, so the pool's record is left alone. */
+	s->trim.record.n_futile =
+		(uint32_t)u64_min((uint64_t)s->trim.record.n_futile + 1, UINT32_MAX);
+	back_off(p, &s->trim, now, 0);
+}
+
+bool policy_trimming_is_futile(const struct policy *p)
+{
+	return p->trims.n_futile >= u64_clamp(p->n_slots, 3, 8);
+}
+
+static bool fresh(usec_t event, usec_t last_trim, usec_t now, usec_t age)
+{
+	return event != 0 && event > last_trim && usec_sub(now, event) < age;
+}
+
+static bool under_pressure(const struct round *r, uint32_t i)
+{
+	usec_t last = r->p->slots[i].trim.last_usec;
+
+	return fresh(r->seen->slots[i].pressure_usec, last, r->now,
+		     PRESSURE_FRESH_USEC) ||
+	       fresh(r->seen->pool_pressure_usec, last, r->now, PRESSURE_FRESH_USEC) ||
+	       fresh(r->seen->host_pressure_usec, last, r->now, HOST_FRESH_USEC);
+}
+
+/* Grown by a burst and motionless since: heap that nobody needs now. Usage is all that is
+ * seen of a worker, so "idle" is "its usage does not move". */
+static bool fell_quiet(struct round *r, uint32_t i)
+{
+	struct slot_memory *s = &r->p->slots[i];
+	struct trim_memory *t = &s->trim;
+	uint64_t slack = u64_max(STILL_BYTES, u64_share(s->usage_bytes, STILL_PERMYRIAD));
+	uint64_t base = t->after_bytes;
+
+	if (s->usage_bytes <
+	    u64_add(base, u64_max(QUIET_GROWTH_BYTES,
+				  u64_share(base, QUIET_GROWTH_PERMYRIAD)))) {
+		t->still_usec = 0;
+		return false;
+	}
+	if (t->still_usec == 0) {
+		t->still_usec = r->now;
+		t->still_bytes = s->usage_bytes;
+	} else if (u64_sub(s->usage_bytes, t->still_bytes) > slack ||
+		   u64_sub(t->still_bytes, s->usage_bytes) > slack) {
+		/* Looking ever more rarely: a busy worker must not keep the pool awake. */
+		if (r->now >= usec_add(t->still_usec, t->quiet_wait_usec))
+			t->quiet_wait_usec =
+				u64_min(t->quiet_wait_usec * 2, QUIET_WAIT_MAX_USEC);
+		t->still_usec = r->now;
+		t->still_bytes = s->usage_bytes;
+	}
+	if (r->now >= usec_add(t->still_usec, t->quiet_wait_usec))
+		return true;
+	round_wake(r, u64_max(usec_add(t->still_usec, t->quiet_wait_usec), t->next_usec));
+	return false;
+}
+
+/* Why the slot should be trimmed if its interval allowed; REASON_NONE: it should not. */
+static enum reason wanted_for(struct round *r, uint32_t i)
+{
+	struct slot_memory *s = &r->p->slots[i];
+	const struct limits *limits = r->limits;
+	uint64_t least = least_yield(limits, s->usage_bytes);
+	uint64_t mark = tripwire_mark(limits, s);
+	bool quiet = fell_quiet(r, i);
+
+	if (under_pressure(r, i) && trim_expected_yield(r->p, s) >= least)
+		return REASON_PRESSURE;
+	if (s->usage_bytes >= mark && limits->trim_periodic)
+		return REASON_PERIODIC;
+	/* Above the mark, but not by anything that came since the last trim: it would fail. */
+	if (s->usage_bytes >= mark &&
+	    s->usage_bytes >= u64_add(s->trim.after_bytes, least))
+		return REASON_MARK;
+	return quiet ? REASON_QUIET : REASON_NONE;
+}
+
+/* The limit comes before the next turn would: ask once more, if asking ever helped. */
+static bool is_urgent(const struct round *r, const struct slot_memory *s)
+{
+	const struct trim_memory *t = &s->trim;
+
+	return t->record.n_futile == 0 && s->outlook.deadline_usec < t->next_usec &&
+	       r->now >= usec_add(t->last_usec, URGENT_PAUSE_USEC);
+}
+
+static bool may_trim(const struct round *r, uint32_t i)
+{
+	const struct slot_seen *seen = &r->seen->slots[i];
+
+	return seen->phase == SLOT_SERVING && !seen->retire && seen->can_trim &&
+	       seen->sampled;
+}
+
+void trim_decide(struct round *r)
+{
+	uint64_t best_yield = 0, best_usage = 0;
+	enum reason best_reason = REASON_NONE;
+	uint32_t best = 0;
+	struct action *a;
+
+	if (!r->limits->trim_enabled)
+		return;
+	for (uint32_t i = 0; i < r->n_slots; i++) {
+		struct slot_memory *s = &r->p->slots[i];
+		enum reason reason = may_trim(r, i) ? wanted_for(r, i) : REASON_NONE;
+		uint64_t yield;
+
+		s->outlook.next_trim_usec =
+			reason == REASON_NONE ? USEC_NEVER : s->trim.next_usec;
+		if (reason == REASON_NONE)
+			continue;
+		if (r->now < s->trim.next_usec && !is_urgent(r, s)) {
+			round_wake(r, s->trim.next_usec);
+			continue;
+		}
+		yield = trim_expected_yield(r->p, s);
+		if (best_reason == REASON_NONE || yield > best_yield ||
+		    (yield == best_yield && s->usage_bytes > best_usage)) {
+			best = i;
+			best_reason = reason;
+			best_yield = yield;
+			best_usage = s->usage_bytes;
+		}
+	}
+	/* One at a time; the end of the one under way is an event, so nothing need be waited for. */
+	if (best_reason == REASON_NONE || r->n_trimming > 0)
+		return;
+	a = round_give(r, ACTION_TRIM, best_reason, best);
+	a->bytes = a->usage_bytes;
+}

@@ -1,0 +1,45 @@
+/* The estimator on curves of which the answer is known. */
+#include "policy/forecast.h"
+
+#include <stdlib.h>
+
+#include "pool.h"
+
+Test(forecast, steady_growth_is_foreseen)
+{
+	struct forecast f;
+	usec_t at;
+
+	forecast_reset(&f);
+	for (usec_t t = 0; t <= 1800 * SEC; t += 60 * SEC)
+		forecast_add(&f, t, 100 * MIB + t / SEC * 40 * KIB);
+	cr_assert_eq(f.rate, 40 * 1024);
+	at = forecast_reaches(&f, 1800 * SEC, 300 * MIB);
+	cr_assert_gt(at, 5000 * SEC);
+	cr_assert_lt(at, 5200 * SEC);
+}
+
+Test(forecast, no_growth_has_no_deadline)
+{
+	struct forecast f;
+
+	forecast_reset(&f);
+	for (usec_t t = 0; t <= 1800 * SEC; t += 10 * SEC)
+		forecast_add(&f, t, 100 * MIB + (t / SEC % 20) * MIB);
+	cr_assert_eq(forecast_reaches(&f, 1800 * SEC, 300 * MIB), USEC_NEVER);
+}
+
+Test(forecast, nonsense_is_survived)
+{
+	struct forecast f;
+
+	forecast_reset(&f);
+	srand(3);
+	for (unsigned int i = 0; i < 20000; i++) {
+		uint64_t v = (uint64_t)rand() << (rand() % 40);
+
+		forecast_add(&f, (usec_t)rand() << (rand() % 33), v);
+		cr_assert_leq(f.n_points, FORECAST_POINTS);
+		(void)forecast_reaches(&f, f.fitted_usec, v);
+	}
+}
