@@ -10,12 +10,21 @@
  * its range, and lets no value of it select an address, a length or another process.
  *
  * Wake-up. The helper thread publishes its tid in helper_tid and says "hello". To ask for a trim
- * the supervisor writes `operations`, increments `request` with release order, and sends
- * rt_tgsigqueueinfo(pid, helper_tid, signal_number) with si_code SI_QUEUE and si_value = low 32
- * bits of cookie; or FUTEX_WAKE on `request` (not PRIVATE) when wake is TRIMTAB_WAKE_FUTEX. The
- * helper alone blocks that signal and waits for it in sigwaitinfo(2), so no disposition of the
- * application matters. When done it stores the results, then `done` = request with release order,
- * and sends one datagram to NOTIFY_SOCKET. Fields below `done` are stable while done == request.
+ * the supervisor
+ *   1. writes `operations` (and gc_wait_msec), then increments `request` with release order;
+ *   2. if `waits` is TRIMTAB_WAKE_SIGNAL, sends rt_tgsigqueueinfo(pid, helper_tid, signal_number)
+ *      with si_code SI_QUEUE and si_value = low 32 bits of cookie; ESRCH says that the helper is
+ *      gone (the worker died, or executed a program that the library is not in);
+ *   3. always: FUTEX_WAKE on `request` (not PRIVATE). The helper may be changing from signal to
+ *      futex just now, and a wake that nobody waits for costs a microsecond.
+ * The helper alone waits for that signal, blocked, in sigwaitinfo(2), so no disposition of the
+ * application matters. `waits` is what `wake` asked for, until the helper finds that the
+ * application too takes this signal by waiting for it (sigwait(3), signalfd(2)): such a waiter
+ * could lose a signal to the helper, so the helper hands it back and turns to the futex for good.
+ *
+ * When done the helper stores the results, then `done` = request with release order, and sends
+ * one datagram to NOTIFY_SOCKET. Fields below `done` are stable while done == request. A request
+ * made while another is served is served next; several such are one.
  *
  * Datagrams (sd_notify(3) format, one variable a message):
  *   X_TRIMTAB=hello    the helper waits; page->state is TRIMTAB_STATE_READY
@@ -95,6 +104,7 @@ struct trimtab_page {
 	_Atomic uint64_t purged_bytes;		/* dropped inside CPython's arenas */
 	_Atomic uint64_t n_served;
 	_Atomic uint64_t n_foreign_signals;	/* our signal number, but not from the supervisor */
+	_Atomic uint32_t waits;			/* enum trimtab_wake: how the helper waits now */
 };
 
 _Static_assert(sizeof(struct trimtab_page) <= TRIMTAB_PAGE_SIZE, "one page");

@@ -1,0 +1,155 @@
+/* Owns the choice of allocator: entry points found at run time, never linked.
+ *
+ * A process may hold several allocators (pyarrow and torch bring prefixed copies), and only the
+ * one behind malloc counts. Addresses do not tell: in a program that is not position
+ * independent, such as Debian's python3, dlsym(3) finds "malloc" in the program's own PLT. So
+ * each candidate is asked whether it owns a block that malloc has just returned, or whether its
+ * counters move when malloc is called. Nothing here may run in a signal handler. */
+#include "preload/allocator.h"
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+/* As the allocators' own headers declare them (jemalloc 5.1, gperftools 2.10, mimalloc 2.0,
+ * glibc 2.33). */
+typedef int mallctl_fn(const char *name, void *old, size_t *old_size, void *new,
+		       size_t size);
+struct mallinfo_result {
+	int arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks;
+	int keepcost;
+};
+typedef struct mallinfo_result mallinfo_fn(void);
+
+struct mallinfo2_result {
+	size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks,
+		fordblks;
+	size_t keepcost;
+};
+typedef struct mallinfo2_result mallinfo2_fn(void);
+
+/* Large enough to be told from what else happens between two looks at the counters. */
+enum {
+	PROBE_BYTES = 256 * 1024,
+};
+
+static struct {
+	enum trimtab_allocator kind;
+	mallctl_fn *mallctl;
+	void (*mi_collect)(bool force);
+	void (*tcmalloc_release)(void);
+	int (*malloc_trim)(size_t pad);
+} allocator;
+
+static bool jemalloc_owns(void *block)
+{
+	mallctl_fn *mallctl = dlsym(RTLD_DEFAULT, "mallctl");
+	unsigned arena = 0;
+	size_t size = sizeof arena;
+
+	if (!mallctl)
+		mallctl = dlsym(RTLD_DEFAULT, "je_mallctl");
+	if (!mallctl ||
+	    mallctl("arenas.lookup", &arena, &size, &block, sizeof block) != 0)
+		return false;
+	allocator.mallctl = mallctl;
+	return true;
+}
+
+/* Not asked by MallocExtension_GetOwnership, which knows nothing before the constructors of
+ * tcmalloc have run, and those may come after ours. */
+static bool tcmalloc_owns_next_block(void)
+{
+	mallinfo_fn *mallinfo = dlsym(RTLD_DEFAULT, "tc_mallinfo");
+	struct mallinfo_result before, after;
+	void *volatile block;
+
+	allocator.tcmalloc_release =
+		dlsym(RTLD_DEFAULT, "MallocExtension_ReleaseFreeMemory");
+	if (!mallinfo || !allocator.tcmalloc_release)
+		return false;
+	before = mallinfo();
+	block = malloc(PROBE_BYTES);
+	after = mallinfo();
+	free(block);
+	return block && after.uordblks >= before.uordblks + PROBE_BYTES;
+}
+
+static bool mimalloc_owns(void *block)
+{
+	bool (*in_heap_region)(const void *p) =
+		dlsym(RTLD_DEFAULT, "mi_is_in_heap_region");
+
+	if (!in_heap_region || !in_heap_region(block))
+		return false;
+	allocator.mi_collect = dlsym(RTLD_DEFAULT, "mi_collect");
+	return allocator.mi_collect;
+}
+
+static bool glibc_owns_next_block(void)
+{
+	mallinfo2_fn *mallinfo2 = dlsym(RTLD_DEFAULT, "mallinfo2");
+	struct mallinfo2_result before, after;
+	void *volatile block;
+
+	if (!mallinfo2 || !allocator.malloc_trim)
+		return false;
+	before = mallinfo2();
+	block = malloc(PROBE_BYTES);
+	after = mallinfo2();
+	free(block);
+	return block && after.uordblks + after.hblkhd >=
+				before.uordblks + before.hblkhd + PROBE_BYTES;
+}
+
+static enum trimtab_allocator detect_by(void *block)
+{
+	if (!block)
+		return TRIMTAB_ALLOCATOR_UNKNOWN;
+	if (jemalloc_owns(block))
+		return TRIMTAB_ALLOCATOR_JEMALLOC;
+	if (tcmalloc_owns_next_block())
+		return TRIMTAB_ALLOCATOR_TCMALLOC;
+	if (mimalloc_owns(block))
+		return TRIMTAB_ALLOCATOR_MIMALLOC;
+	if (glibc_owns_next_block())
+		return TRIMTAB_ALLOCATOR_GLIBC;
+	return TRIMTAB_ALLOCATOR_UNKNOWN;
+}
+
+enum trimtab_allocator allocator_detect(void)
+{
+	/* Volatile: a compiler may leave out an allocation that it sees freed unused. */
+	void *volatile block = malloc(64);
+
+	allocator.malloc_trim = dlsym(RTLD_DEFAULT, "malloc_trim");
+	allocator.kind = detect_by(block);
+	free(block);
+	return allocator.kind;
+}
+
+int allocator_release(void)
+{
+	int r = 0;
+
+	switch (allocator.kind) {
+	case TRIMTAB_ALLOCATOR_JEMALLOC:
+		/* 4096 is MALLCTL_ARENAS_ALL. "decay" in its place gives nothing back at once. */
+		r = allocator.mallctl("arena.4096.purge", NULL, NULL, NULL, 0);
+		break;
+	case TRIMTAB_ALLOCATOR_TCMALLOC:
+		allocator.tcmalloc_release();
+		break;
+	case TRIMTAB_ALLOCATOR_MIMALLOC:
+		/* Heaps are per thread: this reaches what no thread owns any more. */
+		allocator.mi_collect(true);
+		break;
+	case TRIMTAB_ALLOCATOR_GLIBC:
+	case TRIMTAB_ALLOCATOR_UNKNOWN:
+		break;
+	}
+	/* Beside another allocator glibc's heap may still hold what was allocated early. Unknown
+	 * ones (hardened_malloc, scudo) bring a malloc_trim of their own. musl has none. */
+	return allocator.malloc_trim ? allocator.malloc_trim(0) : r;
+}

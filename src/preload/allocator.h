@@ -1,0 +1,16 @@
+/* The allocator behind this process's malloc, and its way of giving free memory back. */
+#pragma once
+
+#include <stdint.h>
+
+#include "trimtab/preload.h"
+
+/* Finds out which allocator serves malloc here. Once, from the constructor: it looks symbols up
+ * and allocates, which the helper thread must not. */
+enum trimtab_allocator allocator_detect(void);
+
+/* Gives back what the allocator can, on the calling thread, which must not be in a signal
+ * handler: glibc's malloc_trim(3) there deadlocks or corrupts the heap within a second. Takes
+ * about 0.1 ms per MiB released and holds one arena's lock at a time. Returns what the call
+ * returned, which says next to nothing: measure the resident set instead. */
+int allocator_release(void);

@@ -1,0 +1,217 @@
+/* Owns the one thread of this library.
+ *
+ * It is an ordinary pthread, never a raw clone: glibc skips its locks in a process that it
+ * believes to be single-threaded, and a trim then runs on a half-edited heap. It blocks every
+ * signal, so no handler of the application ever runs on its small stack; it must not allocate,
+ * and it never returns. It gives up the process's descriptor table, since a descriptor that it
+ * opened there could be closed, or its number reused, by an application that closes all it does
+ * not know. */
+#include "preload/helper.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "preload/allocator.h"
+#include "preload/notify.h"
+#include "preload/self.h"
+
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
+
+/* Address space, of which a trim touches 8 KiB. The larger step is for programs whose static
+ * TLS alone fills the smaller. */
+static const size_t stack_sizes[] = { 128 * 1024, 1024 * 1024 };
+
+static struct {
+	struct trimtab_page *page;
+	pid_t tid;
+	/* Copied once: the application may scribble over the page. */
+	enum trimtab_wake wake;
+	int signal_number;
+	uint32_t cookie_low;
+	uint32_t served;
+} helper;
+
+static void publish(_Atomic uint32_t *field, uint32_t value)
+{
+	atomic_store_explicit(field, value, memory_order_relaxed);
+}
+
+static void publish64(_Atomic uint64_t *field, uint64_t value)
+{
+	atomic_store_explicit(field, value, memory_order_relaxed);
+}
+
+static void serve(uint32_t operations)
+{
+	struct trimtab_page *page = helper.page;
+	uint64_t began = self_now_nsec();
+	int r = 0;
+
+	publish(&page->state, TRIMTAB_STATE_BUSY);
+	publish64(&page->began_nsec, began);
+	publish64(&page->rss_before_bytes, self_rss_bytes());
+	publish(&page->gc_result, TRIMTAB_GC_NOT_ASKED);
+	publish64(&page->purged_bytes, 0);
+	if (operations & TRIMTAB_OP_TRIM)
+		r = allocator_release();
+	publish(&page->trim_returned, (uint32_t)r);
+	publish64(&page->rss_after_bytes, self_rss_bytes());
+	publish64(&page->ended_nsec, self_now_nsec());
+	atomic_fetch_add_explicit(&page->n_served, 1, memory_order_relaxed);
+	publish(&page->state, TRIMTAB_STATE_READY);
+}
+
+/* A signal of our number that was not for us. While we wait for it the kernel may choose us for
+ * one that was sent to the process, if every thread of the application blocks it too and takes
+ * it by sigwait(3) or signalfd(2), or, rarely, while the main thread is busy with another. Then
+ * it goes back, exactly as it was, and we wait by the futex from now on, so that it cannot come
+ * here again.
+ *
+ * One that was directed at this very thread must end here: sent on, it could kill a process
+ * that never asked for it. SI_TKILL is always such a one. SI_QUEUE may be either; it goes back
+ * only where the application is prepared for the signal. */
+static bool meant_for_process(const siginfo_t *info)
+{
+	struct sigaction action;
+
+	if (info->si_code == SI_TKILL)
+		return false;
+	if (info->si_code != SI_QUEUE)
+		return true;
+	if (sigaction(info->si_signo, NULL, &action) < 0)
+		return false;
+	return action.sa_handler != SIG_DFL || self_main_blocks(info->si_signo);
+}
+
+static void take_foreign_signal(siginfo_t *info)
+{
+	atomic_fetch_add_explicit(&helper.page->n_foreign_signals, 1,
+				  memory_order_relaxed);
+	if (!meant_for_process(info))
+		return;
+	helper.wake = TRIMTAB_WAKE_FUTEX;
+	publish(&helper.page->waits, TRIMTAB_WAKE_FUTEX);
+	/* To our own tid, which stands for the process as its pid does: the kernel compares the
+	 * number with the caller's tid before it lets a process send what claims to come from
+	 * kill(2), and answers EPERM to the pid. */
+	(void)syscall(SYS_rt_sigqueueinfo, helper.tid, info->si_signo, info);
+}
+
+static void wait_for_signal(void)
+{
+	siginfo_t info = { 0 };
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, helper.signal_number);
+	/* Not sigwaitinfo(3): glibc shows SI_TKILL as SI_USER. EINTR is the C library's own signal
+	 * for setuid(2), or SIGCONT. */
+	if (syscall(SYS_rt_sigtimedwait, &set, &info, NULL, (size_t)_NSIG / 8) < 0)
+		return;
+	if (info.si_code != SI_QUEUE ||
+	    (uint32_t)info.si_value.sival_int != helper.cookie_low)
+		take_foreign_signal(&info);
+}
+
+static void wait_for_request(void)
+{
+	if (helper.wake == TRIMTAB_WAKE_SIGNAL)
+		wait_for_signal();
+	else
+		(void)syscall(SYS_futex, &helper.page->request, FUTEX_WAIT, helper.served,
+			      NULL, NULL, 0);
+}
+
+/* From here on no descriptor of ours is the application's, and none of its descriptors is kept
+ * open by us. Where a seccomp filter or an old kernel refuses, we share the table like any
+ * other thread. */
+static void give_up_descriptors(void)
+{
+	(void)syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE);
+}
+
+static void *helper_main(void *unused)
+{
+	struct trimtab_page *page = helper.page;
+
+	(void)unused;
+	(void)prctl(PR_SET_NAME, "trimtab");
+	give_up_descriptors();
+	helper.tid = (pid_t)syscall(SYS_gettid);
+	atomic_store_explicit(&page->helper_tid, helper.tid, memory_order_relaxed);
+	publish(&page->waits, helper.wake);
+	atomic_store_explicit(&page->state, TRIMTAB_STATE_READY, memory_order_release);
+	notify_send("X_TRIMTAB=hello");
+	for (;;) {
+		uint32_t request =
+			atomic_load_explicit(&page->request, memory_order_acquire);
+
+		if (request == helper.served) {
+			wait_for_request();
+			continue;
+		}
+		serve(atomic_load_explicit(&page->operations, memory_order_relaxed));
+		helper.served = request;
+		atomic_store_explicit(&page->done, request, memory_order_release);
+		notify_send("X_TRIMTAB=done");
+	}
+	return NULL;
+}
+
+static int create_thread(size_t stack_size)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int r = pthread_attr_init(&attributes);
+
+	if (r != 0)
+		return -r;
+	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	(void)pthread_attr_setstacksize(&attributes, stack_size);
+	r = pthread_create(&thread, &attributes, helper_main, NULL);
+	(void)pthread_attr_destroy(&attributes);
+	return -r;
+}
+
+/* The new thread inherits the mask, so it is never without one. The C library keeps the signals
+ * it needs for setuid(2) and cancellation out of a full set; a raw system call would not. */
+static int create_thread_with_signals_blocked(void)
+{
+	sigset_t all, before;
+	int r = -EINVAL;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (size_t i = 0; r == -EINVAL && i < sizeof stack_sizes / sizeof *stack_sizes;
+	     i++)
+		r = create_thread(stack_sizes[i]);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
+}
+
+int helper_start(struct trimtab_page *page, enum trimtab_allocator allocator)
+{
+	int r;
+
+	helper.page = page;
+	helper.wake = (enum trimtab_wake)page->wake;
+	helper.signal_number = (int)page->signal_number;
+	helper.cookie_low = (uint32_t)page->cookie;
+	/* After an exec a request may be under way that the image before this one was asked. */
+	helper.served = atomic_load_explicit(&page->done, memory_order_relaxed);
+	publish(&page->allocator, allocator);
+	r = create_thread_with_signals_blocked();
+	if (r < 0)
+		publish(&page->state, TRIMTAB_STATE_FAILED);
+	return r;
+}

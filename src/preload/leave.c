@@ -1,0 +1,58 @@
+/* Owns a thread-specific key whose destructor runs when the main thread calls pthread_exit(3);
+ * exit(3) and a return from main do not run it. The destructor starts an ordinary thread, which
+ * polls until none but the helper and itself are left, and then ends the process as the last
+ * thread would have.
+ *
+ * That is not the helper's business: it must run exit handlers of the application, on a stack of
+ * their usual size and with the application's descriptors, which the helper gives up. */
+#include "preload/leave.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "preload/self.h"
+
+static pthread_key_t key;
+static pid_t pid;
+static sigset_t main_mask;
+
+enum {
+	THREADS_LEFT = 3, /* the main thread as a zombie, the helper, and this one */
+	POLL_MSEC = 20,
+};
+
+static void *wait_and_exit(void *unused)
+{
+	const struct timespec pause = { .tv_nsec = POLL_MSEC * 1000000L };
+
+	(void)unused;
+	while (!self_main_ended(THREADS_LEFT))
+		(void)nanosleep(&pause, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &main_mask, NULL);
+	exit(EXIT_SUCCESS); /* as glibc's and musl's last thread does */
+}
+
+static void main_thread_left(void *value)
+{
+	pthread_t thread;
+	sigset_t all;
+
+	(void)value;
+	if (getpid() != pid)
+		return; /* a forked child has no helper, so nothing keeps it */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &main_mask);
+	if (pthread_create(&thread, NULL, wait_and_exit, NULL) == 0)
+		(void)pthread_detach(thread);
+	(void)pthread_sigmask(SIG_SETMASK, &main_mask, NULL);
+}
+
+void leave_prepare(void)
+{
+	pid = getpid();
+	if (pthread_key_create(&key, main_thread_left) == 0)
+		(void)pthread_setspecific(key, &key);
+}

@@ -1,0 +1,126 @@
+/* Of src/preload/allocator.c: what a trim gives back, by the figures of the kernel. */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "driver.h"
+
+#define MIB (1024.0 * 1024.0)
+
+static char *guest_arguments[] = { (char *)TRIMTAB_GUEST, NULL };
+
+struct outcome {
+	enum trimtab_allocator allocator;
+	uint64_t peak, before, after;
+};
+
+static struct outcome bloat_and_trim(const struct driver_setup *setup)
+{
+	struct outcome outcome;
+	struct driver driver;
+	pid_t pid;
+
+	cr_assert_eq(driver_start(&driver, setup, guest_arguments), 0);
+	cr_assert(driver_await_hello(&driver));
+	pid = driver.pid;
+	cr_assert_eq(driver_ask(&driver, "bloat"), 0);
+	outcome.peak = driver_rss_bytes(&driver);
+	cr_assert_eq(driver_ask(&driver, "shrink"), 0);
+	outcome.before = driver_rss_bytes(&driver);
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
+	outcome.after = driver_rss_bytes(&driver);
+	outcome.allocator = (enum trimtab_allocator)driver.page->allocator;
+	cr_log_info(
+		"allocator %d: %.0f MiB at its peak, %.0f before, %.0f after, %.1f ms; "
+		"the worker says %.0f -> %.0f",
+		outcome.allocator, (double)outcome.peak / MIB,
+		(double)outcome.before / MIB, (double)outcome.after / MIB,
+		(double)(driver.page->ended_nsec - driver.page->began_nsec) / 1e6,
+		(double)driver.page->rss_before_bytes / MIB,
+		(double)driver.page->rss_after_bytes / MIB);
+	cr_assert_eq(driver_ask(&driver, "presence"), 12);
+	cr_assert_eq(driver.pid, pid);
+	driver_stop(&driver);
+	return outcome;
+}
+
+Test(trim, glibc_gives_back_more_than_half)
+{
+	struct outcome outcome = bloat_and_trim(&(struct driver_setup){ 0 });
+
+	cr_assert_eq(outcome.allocator, TRIMTAB_ALLOCATOR_GLIBC);
+	cr_assert_gt(outcome.before, outcome.peak / 2, "freed memory went by itself");
+	cr_assert_lt(outcome.after, outcome.before / 2);
+}
+
+static void with_allocator(const char *path, enum trimtab_allocator kind, bool gives_back)
+{
+	for (int order = 0; order < 2; order++) {
+		struct driver_setup setup = { 0 };
+		struct outcome outcome;
+
+		*(order ? &setup.preload_before : &setup.preload_after) = path;
+		outcome = bloat_and_trim(&setup);
+		cr_expect_eq(outcome.allocator, kind, "%s: kind %d", path,
+			     outcome.allocator);
+		/* Some give back part of it by themselves while it is freed. */
+		if (gives_back)
+			cr_expect_lt(outcome.after, outcome.peak / 2, "%s kept it", path);
+	}
+}
+
+static bool installed(const char *path)
+{
+	if (access(path, R_OK) == 0)
+		return true;
+	fprintf(stderr, "skipped: %s is not installed\n", path);
+	return false;
+}
+
+Test(trim, jemalloc_is_known_and_purged)
+{
+	if (installed(TRIMTAB_JEMALLOC))
+		with_allocator(TRIMTAB_JEMALLOC, TRIMTAB_ALLOCATOR_JEMALLOC, true);
+	else
+		cr_skip_test("%s is not installed", TRIMTAB_JEMALLOC);
+}
+
+Test(trim, tcmalloc_is_known_and_released)
+{
+	if (installed(TRIMTAB_TCMALLOC))
+		with_allocator(TRIMTAB_TCMALLOC, TRIMTAB_ALLOCATOR_TCMALLOC, true);
+	else
+		cr_skip_test("%s is not installed", TRIMTAB_TCMALLOC);
+}
+
+/* Its heaps belong to threads, so a helper can do little: only the kind is promised. */
+Test(trim, mimalloc_is_known)
+{
+	if (installed(TRIMTAB_MIMALLOC))
+		with_allocator(TRIMTAB_MIMALLOC, TRIMTAB_ALLOCATOR_MIMALLOC, false);
+	else
+		cr_skip_test("%s is not installed", TRIMTAB_MIMALLOC);
+}
+
+/* A program that is not position independent: its PLT answers for malloc. */
+Test(trim, python_beside_jemalloc_is_known)
+{
+	char *arguments[] = { "/usr/bin/python3", "-c", "import sys; sys.stdin.read()",
+			      NULL };
+
+	if (!installed(TRIMTAB_JEMALLOC))
+		cr_skip_test("%s is not installed", TRIMTAB_JEMALLOC);
+	for (int order = 0; order < 2; order++) {
+		struct driver_setup setup = { 0 };
+		struct driver driver;
+
+		*(order ? &setup.preload_before : &setup.preload_after) =
+			TRIMTAB_JEMALLOC;
+		cr_assert_eq(driver_start(&driver, &setup, arguments), 0);
+		cr_assert(driver_await_hello(&driver));
+		cr_expect_eq(driver.page->allocator, TRIMTAB_ALLOCATOR_JEMALLOC);
+		cr_expect(driver_trim(&driver, TRIMTAB_OP_TRIM));
+		driver_stop(&driver);
+	}
+}
