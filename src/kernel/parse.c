@@ -168,6 +168,28 @@ int parse_cgroup_line(const char *text, const char **ret_start, size_t *ret_leng
 	return -ENOENT;
 }
 
+/* name, hierarchy, number of cgroups, enabled: with tabs between. */
+int parse_controller(const char *line, const char *name, uint64_t *ret_hierarchy,
+		     bool *ret_enabled)
+{
+	const char *c = behind_key(line, name);
+	uint64_t values[3];
+
+	if (!c)
+		return -ENOENT;
+	for (size_t i = 0; i < 3; i++, c = skip_blanks(c)) {
+		int r = scan_u64(&c, &values[i]);
+
+		if (r < 0)
+			return r;
+	}
+	if (!at_line_end(c))
+		return -EINVAL;
+	*ret_hierarchy = values[0];
+	*ret_enabled = values[2] != 0;
+	return 0;
+}
+
 /* Exactly two decimals, as the kernel prints them. */
 int parse_permyriad(const char *text, uint32_t *ret)
 {

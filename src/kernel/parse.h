@@ -33,6 +33,12 @@ bool parse_list_has(const char *text, const char *word);
  * " (deleted)" is left out. Returns 0 or -ENOENT. */
 int parse_cgroup_line(const char *text, const char **ret_start, size_t *ret_length);
 
+/* A line of /proc/cgroups, when it is this controller's: the number of the version 1 hierarchy
+ * that holds it, 0 for none, and whether the kernel has it switched on.
+ * Returns 0, -ENOENT for another controller's line, -EINVAL, -ERANGE. */
+int parse_controller(const char *line, const char *name, uint64_t *ret_hierarchy,
+		     bool *ret_enabled);
+
 /* "12.34" (PSI averages) -> 1234 permyriad. Returns 0 or -EINVAL. */
 int parse_permyriad(const char *text, uint32_t *ret);
 

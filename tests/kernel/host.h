@@ -3,7 +3,9 @@
 #pragma once
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +67,26 @@ static inline void host_wait_empty(int dir_fd)
 	}
 }
 
+static inline void host_remove_below(int dir_fd)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		int child;
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		child = openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		host_remove_below(child);
+		(void)close_fd(child);
+		(void)cgroup_remove(dir_fd, entry->d_name);
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
 static inline void host_done(void)
 {
 	if (host.fd >= 0) {
@@ -73,7 +95,7 @@ static inline void host_done(void)
 		while (waitpid(-1, NULL, 0) > 0)
 			;
 		host_wait_empty(host.fd);
-		(void)cgroup_remove(host.fd, "leaf");
+		host_remove_below(host.fd);
 		(void)cgroup_remove(host.parent_fd, host.name);
 	}
 	if (host.memory_enabled)

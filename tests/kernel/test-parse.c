@@ -109,6 +109,30 @@ Test(parse, words_of_a_list)
 	cr_assert_not(parse_list_has("cpu\n", ""));
 }
 
+Test(parse, controllers_of_a_kernel)
+{
+	uint64_t hierarchy = 7;
+	bool enabled = false;
+
+	cr_assert_eq(
+		parse_controller("memory\t4\t15\t1\n", "memory", &hierarchy, &enabled),
+		0);
+	cr_assert_eq(hierarchy, 4);
+	cr_assert(enabled);
+	cr_assert_eq(parse_controller("memory\t0\t1\t0", "memory", &hierarchy, &enabled),
+		     0);
+	cr_assert_eq(hierarchy, 0);
+	cr_assert_not(enabled);
+	cr_assert_eq(parse_controller("#subsys_name\thierarchy\tnum_cgroups\tenabled",
+				      "memory", &hierarchy, &enabled),
+		     -ENOENT);
+	cr_assert_eq(parse_controller("memory\t4\t15\n", "memory", &hierarchy, &enabled),
+		     -EINVAL);
+	cr_assert_eq(
+		parse_controller("memory\t4\t15\t1x", "memory", &hierarchy, &enabled),
+		-EINVAL);
+}
+
 static void expect_cgroup(const char *text, const char *expected)
 {
 	const char *start = NULL;
