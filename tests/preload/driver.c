@@ -22,6 +22,13 @@
 #include "util/time.h"
 
 static const uint64_t cookie = 0x1234567890abcdefu;
+static const struct driver nothing = {
+	.page_fd = -1,
+	.notify_fd = -1,
+	.in_fd = -1,
+	.out_fd = -1,
+	.patience_msec = DRIVER_PATIENCE_MSEC,
+};
 
 static uint64_t start_ticks(void)
 {
@@ -164,9 +171,7 @@ int driver_start(struct driver *driver, const struct driver_setup *setup,
 {
 	int input[2], output[2], r;
 
-	*driver = (struct driver){
-		.page_fd = -1, .notify_fd = -1, .in_fd = -1, .out_fd = -1
-	};
+	*driver = nothing;
 	r = make_page(driver, setup);
 	if (r == 0)
 		r = make_socket(driver, setup->abstract_socket);
@@ -185,11 +190,11 @@ int driver_start(struct driver *driver, const struct driver_setup *setup,
 }
 
 /* Milliseconds left of our patience, for poll(2). */
-static int patience(usec_t since)
+static int patience(const struct driver *driver, usec_t since)
 {
 	usec_t spent = (time_now_usec() - since) / USEC_PER_MSEC;
 
-	return spent >= DRIVER_PATIENCE_MSEC ? 0 : (int)(DRIVER_PATIENCE_MSEC - spent);
+	return (int)usec_sub(driver->patience_msec, spent);
 }
 
 static void note_message(struct driver *driver)
@@ -214,7 +219,7 @@ static bool await_flag(struct driver *driver, const bool *flag)
 		struct pollfd watched[] = { { .fd = driver->notify_fd, .events = POLLIN },
 					    { .fd = pid_fd, .events = POLLIN } };
 
-		if (poll(watched, ELEMENTS(watched), patience(since)) <= 0)
+		if (poll(watched, ELEMENTS(watched), patience(driver, since)) <= 0)
 			return false;
 		if (watched[0].revents)
 			note_message(driver);
@@ -288,7 +293,7 @@ const char *driver_hear(const struct driver *driver)
 	size_t length = 0;
 
 	while (length < sizeof line - 1) {
-		if (poll(&watched, 1, patience(since)) <= 0 ||
+		if (poll(&watched, 1, patience(driver, since)) <= 0 ||
 		    read(driver->out_fd, line + length, 1) <= 0)
 			return NULL;
 		if (line[length] == '\n')
@@ -349,7 +354,5 @@ void driver_stop(struct driver *driver)
 	(void)close_fd(driver->notify_fd);
 	(void)close_fd(driver->in_fd);
 	(void)close_fd(driver->out_fd);
-	*driver = (struct driver){
-		.page_fd = -1, .notify_fd = -1, .in_fd = -1, .out_fd = -1
-	};
+	*driver = nothing;
 }

@@ -1,7 +1,7 @@
 /* The supervisor's side of include/trimtab/preload.h, small enough to play it in a test: makes
  * the page, starts a program with the library preloaded, hears its datagrams, asks and waits.
  *
- * Nothing here sleeps: each wait ends with an event, or fails after DRIVER_PATIENCE_MSEC. */
+ * Nothing here sleeps: each wait ends with an event, or fails when patience is at its end. */
 #pragma once
 
 #include <stdbool.h>
@@ -58,6 +58,8 @@ struct driver {
 	socklen_t address_length;
 	bool ended;
 	int status; /* as waitpid(2) says, once ended */
+	unsigned
+		patience_msec; /* DRIVER_PATIENCE_MSEC, unless a test expects no answer */
 	bool heard_hello;
 	bool heard_done;
 };
