@@ -10,28 +10,74 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "kernel/cgroup.h"
 #include "util/cleanup.h"
 
 struct host {
-	int parent_fd; /* the cgroup that the test was started in */
-	int fd;	       /* a new one below it */
+	int parent_fd; /* the cgroup that the tests were started in */
+	int back_fd;   /* where the test itself goes in the end */
+	int fd;	       /* a new one below parent_fd */
 	char name[64];
 	bool memory;	     /* its children may have the memory controller */
 	bool memory_enabled; /* by us, for the parent's children */
 	char why_not[256];
 };
 
-static struct host host = { .parent_fd = -1, .fd = -1 };
+static struct host host = { .parent_fd = -1, .back_fd = -1, .fd = -1 };
+
+/* In a unit with Delegate=yes every process is ours, and all have to leave the unit's own cgroup
+ * before its children can have controllers. Each test is a process of its own: the first one
+ * moves everybody, the others find themselves moved. */
+#define HOST_RUNNER "trimtab-test-runner"
+
+static inline int host_move_all(int from_fd, int *ret_runner_fd)
+{
+	auto_close int runner_fd = -1;
+	pid_t pids[64];
+	ssize_t n;
+	int r;
+
+	r = cgroup_make(from_fd, HOST_RUNNER, &runner_fd);
+	if (r < 0)
+		return r;
+	n = cgroup_pids(from_fd, pids, ELEMENTS(pids));
+	for (ssize_t i = 0; i < n; i++)
+		(void)cgroup_enter(runner_fd, pids[i]);
+	*ret_runner_fd = TAKE_FD(runner_fd);
+	return 0;
+}
+
+static inline int host_open_parent(char **ret_path)
+{
+	auto_close int own_fd = -1;
+	char c;
+	int r;
+
+	r = cgroup_open_own(&own_fd, ret_path);
+	if (r < 0)
+		return r;
+	if (strstr(*ret_path, "/" HOST_RUNNER)) {
+		host.parent_fd = openat(own_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		host.back_fd = TAKE_FD(own_fd);
+		return host.parent_fd < 0 ? -errno : 0;
+	}
+	host.parent_fd = TAKE_FD(own_fd);
+	if (fgetxattr(host.parent_fd, "user.delegate", &c, 1) == 1 ||
+	    fgetxattr(host.parent_fd, "trusted.delegate", &c, 1) == 1)
+		return host_move_all(host.parent_fd, &host.back_fd);
+	host.back_fd = fcntl(host.parent_fd, F_DUPFD_CLOEXEC, 3);
+	return host.back_fd < 0 ? -errno : 0;
+}
 
 static inline void host_init(void)
 {
 	auto_free char *path = NULL;
 	int r;
 
-	r = cgroup_open_own(&host.parent_fd, &path);
+	r = host_open_parent(&path);
 	if (r < 0) {
 		(void)snprintf(host.why_not, sizeof(host.why_not),
 			       "no cgroup v2 hierarchy to test in: %s", strerror(-r));
@@ -90,7 +136,7 @@ static inline void host_remove_below(int dir_fd)
 static inline void host_done(void)
 {
 	if (host.fd >= 0) {
-		(void)cgroup_enter(host.parent_fd, 0);
+		(void)cgroup_enter(host.back_fd, 0);
 		(void)cgroup_kill(host.fd);
 		while (waitpid(-1, NULL, 0) > 0)
 			;
@@ -101,6 +147,7 @@ static inline void host_done(void)
 	if (host.memory_enabled)
 		(void)cgroup_disable(host.parent_fd, "memory");
 	host.fd = close_fd(host.fd);
+	host.back_fd = close_fd(host.back_fd);
 	host.parent_fd = close_fd(host.parent_fd);
 }
 
