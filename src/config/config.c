@@ -195,6 +195,7 @@ int config_set(struct config *c, const char *assignment, struct config_error *er
 	static const char where[] = "--set";
 	const char *equals = strchr(assignment, '=');
 	const char *dot = strchr(assignment, '.');
+	size_t n;
 	char quoted[ERROR_QUOTE_MAX];
 	enum config_key key;
 	int r;
@@ -204,8 +205,12 @@ int config_set(struct config *c, const char *assignment, struct config_error *er
 				 "%s: %s: cannot be read; allowed: SECTION.KEY=VALUE",
 				 where, error_quote(assignment, quoted));
 
+	n = (size_t)(equals - dot - 1);
+	while (n > 0 && (dot[n] == ' ' || dot[n] == '\t'))
+		n--;
+
 	auto_free char *section = strndup(assignment, (size_t)(dot - assignment));
-	auto_free char *name = strndup(dot + 1, (size_t)(equals - dot - 1));
+	auto_free char *name = strndup(dot + 1, n);
 
 	if (!section || !name)
 		return error_memory(err);

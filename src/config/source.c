@@ -88,6 +88,16 @@ static bool continues(const struct source *s)
 	return n % 2 == 1;
 }
 
+/* One blank between two parts, whatever stood before the backslash. */
+static size_t join(char *line, size_t n)
+{
+	while (n > 0 && is_blank(line[n - 1]))
+		n--;
+	if (n > 0)
+		line[n++] = ' ';
+	return n;
+}
+
 int source_next(struct source *s)
 {
 	bool more = true;
@@ -115,7 +125,7 @@ int source_next(struct source *s)
 			return SOURCE_TOO_LONG;
 		more = !cut && from < to && continues(s);
 		if (more)
-			s->line[s->length - 1] = ' ';
+			s->length = join(s->line, s->length - 1);
 	}
 	while (s->length > 0 && is_blank(s->line[s->length - 1]))
 		s->length--;
