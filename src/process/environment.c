@@ -102,7 +102,8 @@ static void add_conventions(struct builder *b, const struct environment_plan *pl
 		add(b, "LISTEN_FDNAMES=%s", plan->listen_names);
 		add(b, "LISTEN_PID=" SPAWN_PID_ROOM);
 	}
-	add(b, "NOTIFY_SOCKET=%s", plan->notify_path);
+	if (plan->notify_path)
+		add(b, "NOTIFY_SOCKET=%s", plan->notify_path);
 	if (plan->watchdog_usec > 0) {
 		add(b, "WATCHDOG_USEC=%" PRIu64, plan->watchdog_usec);
 		add(b, "WATCHDOG_PID=" SPAWN_PID_ROOM);

@@ -8,6 +8,22 @@
 
 #include "util/cleanup.h"
 
+/* Only when something is inside: a kill that is not needed costs the leaf its clone3. */
+static void kill_leftovers(struct leaf *leaf)
+{
+	bool populated = false;
+
+	if (cgroup_populated(leaf->dir_fd, &populated) != 0 || !populated)
+		return;
+	(void)leaf_kill(leaf);
+}
+
+int leaf_kill(struct leaf *leaf)
+{
+	leaf->killed = true;
+	return cgroup_kill(leaf->dir_fd);
+}
+
 static struct leaf *leaf_free(struct leaf *leaf)
 {
 	if (leaf) {
@@ -48,7 +64,7 @@ static int make(struct leaves *all, unsigned number, struct leaf **ret)
 	if (r < 0)
 		return r;
 	/* A directory left by a supervisor that was killed may still hold its workers. */
-	(void)cgroup_kill(leaf->dir_fd);
+	kill_leftovers(leaf);
 	leaf->next = all->first;
 	all->first = leaf;
 	*ret = TAKE(leaf);
@@ -102,7 +118,7 @@ void leaf_release(struct leaf *leaf)
 {
 	if (!leaf)
 		return;
-	(void)cgroup_kill(leaf->dir_fd);
+	kill_leftovers(leaf);
 	leaf->taken = false;
 	leaf->unclean = true;
 	(void)leaf_settle(leaf);
@@ -114,7 +130,7 @@ void leaves_done(struct leaves *all)
 		struct leaf *leaf = all->first;
 
 		all->first = leaf->next;
-		(void)cgroup_kill(leaf->dir_fd);
+		kill_leftovers(leaf);
 		(void)cgroup_remove(all->root_fd, leaf->name);
 		(void)leaf_free(leaf);
 	}

@@ -17,6 +17,10 @@ struct leaf {
 	bool memory;		/* memory.* files are there */
 	bool taken;		/* a worker runs in it */
 	bool unclean;		/* its worker is gone, but processes of it are still dying */
+	/* cgroup.kill was written once. Kernels with kill_seq (6.14 on, and stable series that took
+	 * the patch) compare the parent's count with the leaf's at CLONE_INTO_CGROUP and kill the
+	 * new child at birth: seen on 6.18. Joining from within is not affected. */
+	bool killed;
 };
 
 struct leaves {
@@ -28,6 +32,9 @@ struct leaves {
 /* Finds a free leaf for the slot, or makes one. Takes it. Sets memory.oom.group, and lifts the
  * limits that the last worker left. Returns 0 or -errno. */
 int leaf_take(struct leaves *all, unsigned number, struct leaf **ret);
+
+/* Kills every process inside. Returns 0, CGROUP_GONE or -errno. */
+int leaf_kill(struct leaf *leaf);
 
 /* Gives it back after its worker was reaped: kills what is left inside. unclean says whether
  * something is still dying there (wait for cgroup.events). NULL is fine. */

@@ -22,12 +22,11 @@ static void note(struct notify *n, const char *key, const char *value)
 		n->watchdog_trigger = strcmp(value, "trigger") == 0;
 	} else if (strcmp(key, "STATUS") == 0)
 		n->status = value;
-	else if (strcmp(key, "X_TRIMTAB_ERROR") == 0)
-		n->boot_error = value;
 	else if (strcmp(key, "X_TRIMTAB") == 0) {
 		n->hello |= strcmp(value, "hello") == 0;
 		n->done |= strcmp(value, "done") == 0;
 		n->max_requests |= strcmp(value, "max-requests") == 0;
+		n->boot_error |= strcmp(value, "boot-error") == 0;
 	}
 }
 

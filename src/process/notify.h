@@ -8,9 +8,8 @@
 /* What one message says. Strings point into the text that was parsed. */
 struct notify {
 	bool ready, stopping, watchdog, watchdog_trigger;
-	bool hello, done, max_requests;	/* X_TRIMTAB= */
+	bool hello, done, max_requests, boot_error;	/* X_TRIMTAB= */
 	const char *status;		/* STATUS=, NULL when absent */
-	const char *boot_error;		/* X_TRIMTAB_ERROR=, NULL when absent */
 };
 
 /* Parses "KEY=VALUE" lines; unknown keys are skipped. text is cut at its newlines. Cannot fail:

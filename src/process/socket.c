@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <arpa/inet.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -128,7 +129,7 @@ int socket_parse(const char *text, struct socket_address *ret)
 
 static void name_inet(const struct sockaddr *sa, socklen_t length, char *name, size_t size)
 {
-	char host[NI_MAXHOST], port[NI_MAXSERV];
+	char host[INET6_ADDRSTRLEN + 20], port[8];	/* room for a scope (%eth0) */
 
 	if (getnameinfo(sa, length, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV) != 0)

@@ -26,9 +26,9 @@ enum { FIRST_LISTEN_FD = 3 };
 
 static bool clone3_refused;
 
-bool spawn_uses_clone3(void)
+void spawn_distrust_clone3(void)
 {
-	return !clone3_refused;
+	clone3_refused = true;
 }
 
 struct spawn_report *spawn_report_new(void)
@@ -49,7 +49,9 @@ struct spawn_report *spawn_report_free(struct spawn_report *report)
 const char *spawn_step_text(enum spawn_step step)
 {
 	switch (step) {
-	case SPAWN_OK:
+	case SPAWN_UNBORN:
+		return "was killed before it ran";
+	case SPAWN_UNDER_WAY:
 		return "started";
 	case SPAWN_PARENT_GONE:
 		return "lost its supervisor";
@@ -207,6 +209,7 @@ _Noreturn static void become_worker(const struct spawn *how, pid_t parent, int p
 {
 	pid_t pid = getpid();
 
+	atomic_store(&how->report->step, SPAWN_UNDER_WAY);
 	/* Before anything that touches memory: pages belong to the cgroup that first used them. */
 	if (procs_fd >= 0 && write(procs_fd, "0", 1) != 1)
 		give_up(how, SPAWN_LEAF);
@@ -291,7 +294,7 @@ int spawn(const struct spawn *how, pid_t *ret_pid, int *ret_pidfd)
 	pid_t parent = getpid(), pid;
 	int pidfd = -1;
 
-	if (clone3_refused)
+	if (clone3_refused || how->join)
 		return fork_and_join(how, ret_pid, ret_pidfd);
 
 	pid = clone_into(how->leaf_fd, &pidfd);

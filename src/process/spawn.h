@@ -13,13 +13,14 @@ enum { SPAWN_MAX_LISTEN_FDS = 64 };
 /* How a started child failed before its program ran; shared memory that only the child writes
  * and that the program itself never sees. */
 struct spawn_report {
-	_Atomic int step;	/* enum spawn_step; 0: the program runs, or has not failed yet */
-	_Atomic int error;	/* errno of that step */
+	_Atomic int step;	/* enum spawn_step */
+	_Atomic int error;	/* errno of a step that failed */
 };
 
 enum spawn_step {
-	SPAWN_OK,
-	SPAWN_PARENT_GONE,
+	SPAWN_UNBORN,		/* the child has not run at all */
+	SPAWN_UNDER_WAY,	/* it runs; nothing has failed */
+	SPAWN_PARENT_GONE,	/* from here on: what failed */
 	SPAWN_LEAF,
 	SPAWN_DESCRIPTORS,
 	SPAWN_DIRECTORY,
@@ -34,6 +35,7 @@ struct spawn {
 					 * completed in the child's copy: see SPAWN_PID_ROOM */
 	const char *directory;		/* to chdir(2) to, or NULL */
 	int leaf_fd;			/* cgroup directory, or -1 */
+	bool join;			/* do not clone into the leaf: see leaf.h, killed */
 	int output_fd;			/* stdout and stderr, or -1 to inherit ours */
 	const int *listen_fds;		/* become 3, 4, ... */
 	size_t n_listen_fds;		/* at most SPAWN_MAX_LISTEN_FDS */
@@ -64,5 +66,5 @@ const char *spawn_step_text(enum spawn_step step);
  * shows as an exit with status 127 and is explained by the report. */
 int spawn(const struct spawn *how, pid_t *ret_pid, int *ret_pidfd);
 
-/* Whether the last spawn used clone3; for the capability line. */
-bool spawn_uses_clone3(void);
+/* No more clone3: for a kernel that kills what it clones into a cgroup. */
+void spawn_distrust_clone3(void);

@@ -161,9 +161,12 @@ void journal_pressure(const char *scope, unsigned worker, uint64_t stalled_usec,
 	record_commit(r);
 }
 
-void journal_capability(const char *name, bool found, const char *detail, const char *remedy)
+void journal_capability(const char *name, bool found, bool essential, const char *detail,
+			const char *remedy)
 {
-	struct record *r = record_begin(EVENT_CAPABILITY, found ? LOG_DEBUG : LOG_NOTICE,
+	int priority = record_is_journal() ? LOG_INFO : LOG_DEBUG;
+	struct record *r = record_begin(EVENT_CAPABILITY,
+					essential && !found ? LOG_NOTICE : priority,
 					"%s: %s%s%s%s%s", name, found ? "yes" : "no",
 					detail ? "; " : "", detail ? detail : "",
 					remedy ? "; remedy: " : "", remedy ? remedy : "");

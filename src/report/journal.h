@@ -62,8 +62,10 @@ void journal_restart_begun(const struct journal_plan *p, const char *how);
 void journal_pressure(const char *scope, unsigned worker, uint64_t stalled_usec,
 		      uint32_t some_avg10_permyriad);
 
-/* Something the host allows or does not. detail and remedy may be NULL. */
-void journal_capability(const char *name, bool found, const char *detail, const char *remedy);
+/* Something the host allows or does not; essential: its absence changes how the pool works.
+ * detail and remedy may be NULL. */
+void journal_capability(const char *name, bool found, bool essential, const char *detail,
+			const char *remedy);
 
 /* A new configuration was taken, or refused: text says which and why. */
 void journal_config(bool accepted, const char *text);

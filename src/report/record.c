@@ -460,6 +460,11 @@ bool record_stderr_is_journal(void)
 	return st.st_dev == device && st.st_ino == inode;
 }
 
+bool record_is_journal(void)
+{
+	return g.target == RECORD_JOURNAL;
+}
+
 int record_open(const char *pool, enum record_target target, enum record_format format,
 		int max_priority)
 {

@@ -31,6 +31,9 @@ int record_open(const char *pool, enum record_target target, enum record_format 
 /* Waits until what was committed is written, at most two seconds, and ends the thread. */
 void record_close(void);
 
+/* Whether records go to the journal, where many of them disturb nobody. */
+bool record_is_journal(void);
+
 /* True when stderr is connected to the journal ($JOURNAL_STREAM names its device and inode;
  * systemd.exec(5)). */
 bool record_stderr_is_journal(void);

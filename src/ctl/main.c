@@ -1,0 +1,301 @@
+/* trimtabctl: one request to a pool's control socket, its answer made readable. */
+#include <errno.h>
+#include <glob.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/verb.h"
+#include "trimtab/control.h"
+#include "util/cleanup.h"
+#include "util/format.h"
+#include "util/runtime.h"
+
+enum { STATUS_USAGE = 2 };
+
+struct options {
+	const char *socket;	/* -s */
+	const char *name;	/* -n */
+	bool json;
+	const char *verb, *argument;
+};
+
+/* ---- command line ---- */
+
+static void print_help(FILE *out)
+{
+	(void)fprintf(out, "trimtabctl: asks a running trimtab pool\n\n"
+			   "  trimtabctl [-n NAME | -s SOCKET] [--json] VERB [WORKER]\n\n");
+	for (unsigned i = 0; i < N_VERBS; i++)
+		(void)fprintf(out, "  %-8s %-7s %s\n", verbs[i].name,
+			      verbs[i].target == VERB_WORKER ? "WORKER" : "", verbs[i].help);
+	(void)fprintf(out, "\n  -n, --name NAME      the pool's name; not needed where only one runs\n"
+			   "  -s, --socket SOCKET  the path of its control socket\n"
+			   "  -j, --json           print the answer as it came\n"
+			   "  -h, --help           this text\n"
+			   "  -V, --version        the version\n");
+}
+
+static bool takes_value(const char *word, const char *letter, const char *name)
+{
+	return strcmp(word, letter) == 0 || strcmp(word, name) == 0;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *word = argv[i];
+
+		if (takes_value(word, "-h", "--help")) {
+			print_help(stdout);
+			exit(EXIT_SUCCESS);
+		}
+		if (takes_value(word, "-V", "--version")) {
+			(void)puts("trimtabctl " TRIMTAB_VERSION);
+			exit(EXIT_SUCCESS);
+		}
+		if (takes_value(word, "-j", "--json"))
+			o->json = true;
+		else if (takes_value(word, "-s", "--socket") && i + 1 < argc)
+			o->socket = argv[++i];
+		else if (takes_value(word, "-n", "--name") && i + 1 < argc)
+			o->name = argv[++i];
+		else if (word[0] == '-' || (o->verb && o->argument))
+			return -EINVAL;
+		else if (!o->verb)
+			o->verb = word;
+		else
+			o->argument = word;
+	}
+	return o->verb ? 0 : -EINVAL;
+}
+
+/* ---- finding the socket ---- */
+
+/* Sockets of a pool of this name ("*": of any), in the places where trimtab puts them. */
+static void find_sockets(const char *name, glob_t *found)
+{
+	char base[64], pattern[256];
+	int flags = 0;
+
+	runtime_directory(base, sizeof(base));
+
+	const char *const places[] = { base, "/run/trimtab", "/run/trimtab/*" };
+
+	for (size_t i = 0; i < ELEMENTS(places); i++) {
+		if (i == 1 && strcmp(base, places[1]) == 0)
+			continue;
+		(void)snprintf(pattern, sizeof(pattern), "%s/%s.sock", places[i], name);
+		(void)glob(pattern, flags, NULL, found);
+		flags = GLOB_APPEND;
+	}
+}
+
+static int pick_socket(const struct options *o, char *path, size_t size)
+{
+	glob_t found = { 0 };
+	int r = -ENOENT;
+
+	if (o->socket) {
+		(void)snprintf(path, size, "%s", o->socket);
+		return 0;
+	}
+	find_sockets(o->name ? o->name : "*", &found);
+	if (found.gl_pathc == 1 || (found.gl_pathc > 1 && o->name)) {
+		(void)snprintf(path, size, "%s", found.gl_pathv[0]);
+		r = 0;
+	} else if (found.gl_pathc > 1) {
+		(void)fprintf(stderr, "trimtabctl: several pools run here; choose one with -s:\n");
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			(void)fprintf(stderr, "  %s\n", found.gl_pathv[i]);
+		r = -EEXIST;
+	} else {
+		(void)fprintf(stderr, "trimtabctl: no pool%s%s runs here\n", o->name ? " " : "",
+			      o->name ? o->name : "");
+	}
+	globfree(&found);
+	return r;
+}
+
+/* ---- talking ---- */
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (strlen(path) >= sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(un.sun_path, path, strlen(path));
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/* One line from the server, without its newline; the caller frees it. NULL when it hung up. */
+static char *read_line(int fd)
+{
+	auto_free char *text = malloc(TRIMTAB_CONTROL_REPLY_MAX);
+	size_t n = 0;
+
+	while (text && n < TRIMTAB_CONTROL_REPLY_MAX) {
+		ssize_t got = read(fd, text + n, TRIMTAB_CONTROL_REPLY_MAX - n);
+		char *newline;
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return NULL;
+		newline = memchr(text + n, '\n', (size_t)got);
+		n += (size_t)got;
+		if (newline) {
+			*newline = '\0';
+			return TAKE(text);
+		}
+	}
+	return NULL;
+}
+
+static char *ask(const char *path, const struct options *o)
+{
+	auto_close int fd = connect_to(path);
+	char line[TRIMTAB_CONTROL_REQUEST_MAX];
+	int n;
+
+	if (fd < 0) {
+		(void)fprintf(stderr, "trimtabctl: %s: %s%s\n", path, strerrordesc_np(-fd),
+			      fd == -ECONNREFUSED ? " (its pool has ended)" : "");
+		return NULL;
+	}
+	n = snprintf(line, sizeof(line), "%s%s%s\n", o->verb, o->argument ? " " : "",
+		     o->argument ? o->argument : "");
+	if (n < 0 || (size_t)n >= sizeof(line) || write(fd, line, (size_t)n) != n)
+		return NULL;
+	return read_line(fd);
+}
+
+/* ---- showing ---- */
+
+static struct json_object *get(struct json_object *o, const char *key)
+{
+	struct json_object *value = NULL;
+
+	(void)json_object_object_get_ex(o, key, &value);
+	return value;
+}
+
+static uint64_t number(struct json_object *o, const char *key)
+{
+	struct json_object *value = get(o, key);
+
+	return value ? (uint64_t)json_object_get_int64(value) : UINT64_MAX;
+}
+
+static const char *text(struct json_object *o, const char *key)
+{
+	struct json_object *value = get(o, key);
+
+	return value ? json_object_get_string(value) : "-";
+}
+
+static void show_worker(struct json_object *w)
+{
+	uint64_t usage = number(w, "usage_bytes"), restart = number(w, "restart_in_usec");
+	uint64_t pid = number(w, "pid");
+	char shown[24] = "-";
+
+	if (pid != UINT64_MAX)
+		(void)snprintf(shown, sizeof(shown), "%" PRIu64, pid);
+	(void)printf("%6" PRIu64 "  %-9s %8s  %12s of %-12s %10s  ", number(w, "worker"),
+		     text(w, "state"), shown, usage == UINT64_MAX ? "-" : format_bytes(usage).s,
+		     format_bytes(number(w, "limit_bytes")).s, format_usec(number(w, "age_usec")).s);
+	if (restart != UINT64_MAX)
+		(void)printf("restart in %s: %s\n", format_usec(restart).s, text(w, "restart_reason"));
+	else
+		(void)printf("%s\n", json_object_get_boolean(get(w, "retiring")) ? "retiring" : "");
+}
+
+static void show_status(struct json_object *reply)
+{
+	struct json_object *pool = get(reply, "pool"), *workers = get(reply, "workers");
+	struct json_object *sockets = get(reply, "sockets");
+
+	(void)printf("pool %s: %s\n", text(pool, "name"), text(pool, "runs"));
+	for (size_t i = 0; i < json_object_array_length(sockets); i++) {
+		struct json_object *socket = json_object_array_get_idx(sockets, i);
+
+		(void)printf("listens on %s, %s queued\n", text(socket, "address"),
+			     text(socket, "queued"));
+	}
+	(void)printf("%s of %s workers serve; budget %s; %s\n\n", text(pool, "serving"),
+		     text(pool, "workers"), format_bytes(number(pool, "budget_bytes")).s,
+		     strcmp(text(pool, "mode"), "full") == 0 ? "full control"
+							     : "degraded mode (see trimtab doctor)");
+	(void)printf("%6s  %-9s %8s  %12s    %-12s %10s  %s\n", "worker", "state", "pid", "uses",
+		     "limit", "age", "plan");
+	for (size_t i = 0; i < json_object_array_length(workers); i++)
+		show_worker(json_object_array_get_idx(workers, i));
+}
+
+static void show_trim(struct json_object *reply)
+{
+	(void)printf("worker %s trimmed: %s -> %s in %s\n", text(reply, "worker"),
+		     format_bytes(number(reply, "before_bytes")).s,
+		     format_bytes(number(reply, "after_bytes")).s,
+		     format_usec(number(reply, "took_usec")).s);
+}
+
+static void show(const char *verb, struct json_object *reply)
+{
+	if (strcmp(verb, "status") == 0)
+		show_status(reply);
+	else if (strcmp(verb, "trim") == 0)
+		show_trim(reply);
+	else if (strcmp(verb, "recycle") == 0)
+		(void)printf("worker %s replaced: pid %s -> %s\n", text(reply, "worker"),
+			     text(reply, "old_pid"), text(reply, "pid"));
+	else if (strcmp(verb, "reload") == 0)
+		(void)printf("reloading; the journal says how it goes\n");
+	else
+		(void)printf("stopped\n");
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	char path[256];
+	int status = EXIT_FAILURE;
+
+	if (parse(argc, argv, &o) < 0) {
+		print_help(stderr);
+		return STATUS_USAGE;
+	}
+	if (pick_socket(&o, path, sizeof(path)) < 0)
+		return EXIT_FAILURE;
+
+	auto_free char *answer = ask(path, &o);
+	struct json_object *reply = answer ? json_tokener_parse(answer) : NULL;
+
+	if (!reply) {
+		(void)fprintf(stderr, "trimtabctl: the pool gave no answer\n");
+		return EXIT_FAILURE;
+	}
+	if (o.json)
+		(void)puts(answer);
+	if (json_object_get_boolean(get(reply, "ok"))) {
+		if (!o.json)
+			show(o.verb, reply);
+		status = EXIT_SUCCESS;
+	} else if (!o.json) {
+		(void)fprintf(stderr, "trimtabctl: %s\n", text(reply, "error"));
+	}
+	json_object_put(reply);
+	return status;
+}

@@ -1,0 +1,434 @@
+/* Turns what the operator asked for into a program, its arguments and its sockets. Runs before
+ * the event loop and may block; nothing here is used after the pool has started. */
+#include "launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config/words.h"
+#include "process/environment.h"
+#include "util/cleanup.h"
+
+enum {
+	DESCRIPTION_MAX = 1 << 20,
+	DESCRIBE_PRINTED = 64,	/* the adapter's status for --version and its like */
+};
+
+/* ---- finding files ---- */
+
+static bool is_program(const char *path)
+{
+	return access(path, X_OK) == 0;
+}
+
+/* Searches PATH as execvp(3) does. Returns an absolute or given path, or NULL. */
+static char *find_program(const char *name)
+{
+	const char *path = getenv("PATH");
+	char *found = NULL;
+
+	if (strchr(name, '/'))
+		return is_program(name) ? realpath(name, NULL) : NULL;
+
+	auto_free char *copy = strdup(path ? path : "/usr/local/bin:/usr/bin:/bin");
+	char *rest = copy, *folder;
+
+	while (copy && !found && (folder = strsep(&rest, ":"))) {
+		auto_free char *candidate = NULL;
+
+		if (asprintf(&candidate, "%s/%s", *folder ? folder : ".", name) < 0)
+			return NULL;
+		if (is_program(candidate))
+			found = TAKE(candidate);
+	}
+	return found;
+}
+
+/* A file of ours: beside the executable in a build tree, else where it was installed. */
+static char *find_own_file(const char *in_build, const char *installed)
+{
+	char exe[PATH_MAX];
+	char *path = NULL;
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n > 0) {
+		exe[n] = '\0';
+		if (asprintf(&path, "%s/%s", dirname(exe), in_build) < 0)
+			return NULL;
+		if (access(path, R_OK) == 0)
+			return path;
+		free(path);
+	}
+	return access(installed, R_OK) == 0 ? strdup(installed) : NULL;
+}
+
+/* The interpreter in the first line of gunicorn's own script: the one it is installed for. */
+static char *interpreter_of(const char *script)
+{
+	char line[PATH_MAX + 64];
+	auto_file FILE *f = fopen(script, "re");
+	char *rest = line + 2, *word, *last = NULL;
+
+	if (!f || !fgets(line, sizeof(line), f) || strncmp(line, "#!", 2) != 0)
+		return NULL;
+	while ((word = strsep(&rest, " \t\n")))
+		if (*word != '\0' && *word != '-')
+			last = word; /* "#!/usr/bin/env python3" names it last */
+	if (!last || !strstr(last, "python"))
+		return NULL;
+	return find_program(last);
+}
+
+static char *find_python(const struct config *c)
+{
+	if (!config_is(c->pool_python, "auto"))
+		return find_program(c->pool_python);
+
+	auto_free char *gunicorn = find_program("gunicorn");
+	char *python = gunicorn ? interpreter_of(gunicorn) : NULL;
+
+	return python ? python : find_program("python3");
+}
+
+/* ---- asking gunicorn ---- */
+
+/* Reads the child's whole output, until it closes it or the time is up. */
+static int read_all(int fd, usec_t timeout, char **ret)
+{
+	auto_free char *text = malloc(DESCRIPTION_MAX + 1);
+	usec_t deadline = usec_add(time_now_usec(), timeout);
+	size_t n = 0;
+
+	if (!text)
+		return -ENOMEM;
+	for (;;) {
+		usec_t left = usec_sub(deadline, time_now_usec());
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		if (left == 0 || n == DESCRIPTION_MAX)
+			return left == 0 ? -ETIMEDOUT : -EMSGSIZE;
+		if (poll(&p, 1, (int)(left / USEC_PER_MSEC) + 1) <= 0)
+			continue;
+
+		ssize_t got = read(fd, text + n, DESCRIPTION_MAX - n);
+
+		if (got < 0 && errno != EINTR)
+			return -errno;
+		if (got == 0)
+			break;
+		n += got > 0 ? (size_t)got : 0;
+	}
+	text[n] = '\0';
+	*ret = TAKE(text);
+	return 0;
+}
+
+static int run(char *const *argv, char *const *env, const char *directory, usec_t timeout,
+	       char **ret_output, int *ret_status)
+{
+	posix_spawn_file_actions_t actions;
+	int fds[2], status = 0;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
+	if (directory)
+		posix_spawn_file_actions_addchdir_np(&actions, directory);
+
+	int r = -posix_spawn(&pid, argv[0], &actions, NULL, argv, env);
+
+	posix_spawn_file_actions_destroy(&actions);
+	(void)close(fds[1]);
+	if (r == 0) {
+		r = read_all(fds[0], timeout, ret_output);
+		if (r < 0)
+			(void)kill(pid, SIGKILL);
+		(void)waitpid(pid, &status, 0);
+		*ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	}
+	(void)close(fds[0]);
+	return r;
+}
+
+static const char *text_of(struct json_object *o, const char *key, const char *otherwise)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(o, key, &value) && value
+		       ? json_object_get_string(value)
+		       : otherwise;
+}
+
+static int64_t number_of(struct json_object *o, const char *key, int64_t otherwise)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(o, key, &value) && value
+		       ? json_object_get_int64(value)
+		       : otherwise;
+}
+
+static bool is_set(struct json_object *o, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(o, key, &value) && json_object_get_boolean(value);
+}
+
+static int take_binds(struct launch *l, struct json_object *o)
+{
+	struct json_object *list;
+	size_t n;
+
+	if (l->n_binds > 0 || !json_object_object_get_ex(o, "bind", &list) ||
+	    !json_object_is_type(list, json_type_array))
+		return 0;
+	n = json_object_array_length(list);
+	l->binds = calloc(n + 1, sizeof(*l->binds));
+	for (size_t i = 0; l->binds && i < n; i++) {
+		l->binds[i] = strdup(json_object_get_string(json_object_array_get_idx(list, i)));
+		if (!l->binds[i])
+			return -ENOMEM;
+		l->n_binds++;
+	}
+	return l->binds ? 0 : -ENOMEM;
+}
+
+static int take_warnings(struct launch *l, struct json_object *o)
+{
+	struct json_object *hooks;
+	char text[512] = "";
+	size_t used = 0;
+
+	if (json_object_object_get_ex(o, "master_hooks", &hooks) &&
+	    json_object_is_type(hooks, json_type_array))
+		for (size_t i = 0; i < json_object_array_length(hooks); i++)
+			used += (size_t)snprintf(
+				text + used, used < sizeof(text) ? sizeof(text) - used : 0, "%s%s",
+				used ? ", " : "",
+				json_object_get_string(json_object_array_get_idx(hooks, i)));
+	if (used > 0 && asprintf(&l->warnings,
+				 "gunicorn's master hooks are not run by trimtab: %s", text) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* What the file or the command line says wins over gunicorn's own settings. */
+static int take_description(struct launch *l, const struct config *c, struct json_object *o,
+			    struct config_error *err)
+{
+	int64_t uid = number_of(o, "uid", -1), gid = number_of(o, "gid", -1);
+	int r;
+
+	if (is_set(o, "daemon"))
+		return config_blame(c, KEY_pool_gunicorn, 0, err,
+				    "trimtab does not go to the background; leave --daemon out and "
+				    "let systemd start it (trimtab@.service)");
+	if (l->workers == 0)
+		l->workers = (unsigned)number_of(o, "workers", 1);
+	if (!c->where[KEY_pool_backlog])
+		l->backlog = (int)number_of(o, "backlog", l->backlog);
+	if (!c->where[KEY_pool_socket_mode])
+		l->socket_mode &= ~(mode_t)number_of(o, "umask", 0);
+	if (c->restart_watchdog == CONFIG_TIME_AUTO)
+		l->watchdog_usec = (usec_t)number_of(o, "timeout", 30) * USEC_PER_SEC;
+	if (!c->where[KEY_restart_graceful_timeout])
+		l->graceful_usec = (usec_t)number_of(o, "graceful_timeout", 30) * USEC_PER_SEC;
+	if (uid >= 0 && (uid_t)uid != geteuid())
+		l->uid = (uid_t)uid;
+	if (gid >= 0 && (gid_t)gid != getegid())
+		l->gid = (gid_t)gid;
+	r = take_binds(l, o);
+	if (r < 0)
+		return r;
+	if (asprintf(&l->what, "gunicorn %s, %s worker, %s", text_of(o, "gunicorn", "?"),
+		     text_of(o, "worker_class", "sync"), text_of(o, "app", "?")) < 0)
+		return -ENOMEM;
+	return take_warnings(l, o);
+}
+
+static int describe(struct launch *l, const struct config *c, const char *adapter, char **words,
+		    size_t n_words, struct config_error *err)
+{
+	char **argv = calloc(n_words + 5, sizeof(*argv));
+	struct environment_plan plan = { .extra = c->pool_env.items, .n_extra = c->pool_env.n,
+					 .pool = c->pool_name };
+	char **env = environment_new(environ, &plan);
+	auto_free char *text = NULL;
+	int status = 0, r = -ENOMEM;
+
+	if (argv && env) {
+		argv[0] = l->program;
+		argv[1] = (char *)adapter;
+		argv[2] = (char *)"--describe";
+		argv[3] = (char *)"--";
+		memcpy(argv + 4, words, n_words * sizeof(*argv));
+		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, &text, &status);
+	}
+	free(argv);
+	(void)environment_free(env);
+	if (r == -ETIMEDOUT)
+		return config_blame(c, KEY_pool_gunicorn, 0, err,
+				    "gunicorn's configuration did not load within boot-timeout");
+	if (r < 0)
+		return r;
+	if (status == DESCRIBE_PRINTED) {
+		(void)fputs(text, stdout);
+		return LAUNCH_PRINTED;
+	}
+	if (status != 0)
+		return config_blame(c, KEY_pool_gunicorn, 0, err,
+				    "gunicorn refuses its configuration; its own words are above");
+
+	struct json_object *o = json_tokener_parse(text);
+
+	if (!json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		return config_blame(c, KEY_pool_gunicorn, 0, err,
+				    "the adapter's answer is not understood");
+	}
+	r = take_description(l, c, o, err);
+	json_object_put(o);
+	return r;
+}
+
+/* ---- putting it together ---- */
+
+static int prepare_gunicorn(struct launch *l, const struct config *c, struct config_error *err)
+{
+	auto_free char *adapter = find_own_file("python/trimtab_gunicorn.py",
+						TRIMTAB_PKGLIBDIR "/trimtab_gunicorn.py");
+	char **words = NULL;
+	size_t n = 0;
+	int r;
+
+	l->gunicorn = true;
+	l->program = find_python(c);
+	if (!l->program)
+		return config_blame(c, KEY_pool_python, 0, err,
+				    "no such Python interpreter; is gunicorn installed and on PATH?");
+	if (!adapter)
+		return config_blame(c, KEY_pool_gunicorn, 0, err,
+				    "trimtab_gunicorn.py is not installed in " TRIMTAB_PKGLIBDIR);
+	r = config_split_words(c->pool_gunicorn, &words, &n);
+	if (r != 0)
+		return r < 0 ? r : LAUNCH_BAD;
+	r = describe(l, c, adapter, words, n, err);
+	if (r != 0) {
+		config_free_words(words);
+		return r;
+	}
+
+	l->argv = calloc(n + 4, sizeof(*l->argv));
+	if (!l->argv) {
+		config_free_words(words);
+		return -ENOMEM;
+	}
+	l->argv[0] = strdup(l->program);
+	l->argv[1] = TAKE(adapter);
+	l->argv[2] = strdup("--");
+	memcpy(l->argv + 3, words, n * sizeof(*words));
+	free(words); /* the words themselves are argv's now */
+	return 0;
+}
+
+static int prepare_command(struct launch *l, const struct config *c, struct config_error *err)
+{
+	size_t n = 0;
+	int r = config_split_words(c->pool_command, &l->argv, &n);
+
+	if (r != 0)
+		return r < 0 ? r : LAUNCH_BAD;
+	l->program = find_program(l->argv[0]);
+	if (!l->program)
+		return config_blame(c, KEY_pool_command, 0, err,
+				    "there is no executable program of that name");
+	if (l->workers == 0)
+		l->workers = 1;
+	l->watchdog_usec = c->restart_watchdog == CONFIG_TIME_AUTO ? 0 : c->restart_watchdog;
+	l->what = strdup(c->pool_command);
+	return l->what ? 0 : -ENOMEM;
+}
+
+static int copy_binds(struct launch *l, const struct config *c)
+{
+	l->binds = calloc(c->pool_bind.n + 1, sizeof(*l->binds));
+	for (size_t i = 0; l->binds && i < c->pool_bind.n; i++) {
+		l->binds[i] = strdup(c->pool_bind.items[i]);
+		if (!l->binds[i])
+			return -ENOMEM;
+		l->n_binds++;
+	}
+	return l->binds ? 0 : -ENOMEM;
+}
+
+static int find_preload(struct launch *l, const struct config *c, struct config_error *err)
+{
+	if (config_is(c->trim_preload_library, "off"))
+		return 0;
+	if (config_is(c->trim_preload_library, "auto")) {
+		l->preload = find_own_file("preload/libtrimtab-preload.so",
+					   TRIMTAB_PKGLIBDIR "/libtrimtab-preload.so");
+		return 0; /* missing: the start-up line says that trims are not available */
+	}
+	l->preload = realpath(c->trim_preload_library, NULL);
+	if (!l->preload)
+		return config_blame(c, KEY_trim_preload_library, 0, err, "no such file");
+	return 0;
+}
+
+int launch_new(const struct config *c, struct launch **ret, struct config_error *err)
+{
+	struct launch *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->uid = (uid_t)-1;
+	l->gid = (gid_t)-1;
+	l->workers = (unsigned)c->pool_workers;
+	l->backlog = (int)c->pool_backlog;
+	l->socket_mode = (mode_t)c->pool_socket_mode;
+	l->graceful_usec = c->restart_graceful_timeout;
+	l->watchdog_usec = c->restart_watchdog == CONFIG_TIME_AUTO ? 0 : c->restart_watchdog;
+	r = copy_binds(l, c);
+	if (r == 0)
+		r = find_preload(l, c, err);
+	if (r == 0)
+		r = c->pool_gunicorn ? prepare_gunicorn(l, c, err) : prepare_command(l, c, err);
+	if (r != 0) {
+		(void)launch_free(l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+struct launch *launch_free(struct launch *l)
+{
+	if (!l)
+		return NULL;
+	for (size_t i = 0; i < l->n_binds; i++)
+		free(l->binds[i]);
+	free(l->binds);
+	config_free_words(l->argv);
+	free(l->program);
+	free(l->preload);
+	free(l->what);
+	free(l->warnings);
+	free(l);
+	return NULL;
+}

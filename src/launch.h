@@ -1,0 +1,38 @@
+/* From a configuration to "run this program N times on these sockets": PATH and interpreter
+ * look-ups, and gunicorn's own settings as its own code reads them. Blocking: start-up only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+
+struct launch {
+	char *program;		/* absolute path to execute */
+	char **argv;
+	bool gunicorn;
+	char *preload;		/* the library to preload, or NULL */
+	unsigned workers;
+	char **binds;		/* addresses as text */
+	size_t n_binds;
+	int backlog;
+	usec_t watchdog_usec;	/* 0: none */
+	usec_t graceful_usec;
+	uid_t uid;		/* that workers will run as; (uid_t)-1: ours */
+	gid_t gid;
+	mode_t socket_mode;	/* for unix sockets */
+	char *what;		/* "gunicorn 20.1.0, gthread worker, app:app" for the log */
+	char *warnings;		/* settings that trimtab replaces, one line, or NULL */
+};
+
+enum {
+	LAUNCH_BAD = CONFIG_BAD,	/* err->text says what the operator must change */
+	LAUNCH_PRINTED,			/* gunicorn printed what it was asked for (--version) */
+};
+
+/* Resolves everything. Returns 0 and *ret, a positive outcome above, or -errno. What gunicorn
+ * says of its own configuration goes to stderr as it is. */
+int launch_new(const struct config *c, struct launch **ret, struct config_error *err);
+struct launch *launch_free(struct launch *l);

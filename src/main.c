@@ -1,0 +1,121 @@
+/* trimtab: the command. Parses, resolves, and hands over to the supervisor; all that can be wrong
+ * with what the operator typed is said here, in one line, before anything is started. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arguments.h"
+#include "config/describe.h"
+#include "doctor.h"
+#include "launch.h"
+#include "supervisor/supervisor.h"
+
+enum { STATUS_USAGE = 2 };	/* sysexits has no better one; gunicorn and getopt use it too */
+
+static const char usage[] =
+	"trimtab: keeps web workers, each in its own cgroup, trims them, restarts them apart\n"
+	"\n"
+	"  trimtab [OPTIONS] gunicorn ARGUMENTS...        gunicorn's workers, without its master\n"
+	"  trimtab [OPTIONS] exec [-w N] [-b ADDRESS]... -- COMMAND...\n"
+	"                                                 any program that takes LISTEN_FDS\n"
+	"  trimtab [OPTIONS] -c FILE                      a pool from an INI file\n"
+	"  trimtab check [OPTIONS] [-c FILE | gunicorn ...]  say whether that would start\n"
+	"  trimtab doctor                                 say what this host allows, and remedies\n"
+	"\n"
+	"  -c, --config FILE            INI file; see trimtab.conf(5)\n"
+	"  -s, --set SECTION.KEY=VALUE  set any key of the file; may be repeated\n"
+	"      --dump-config            print the configuration as a file, and end\n"
+	"  -h, --help                   this text\n"
+	"  -V, --version                the version\n"
+	"\n"
+	"Signals: TERM stops gracefully, INT and QUIT at once, HUP reloads and replaces the\n"
+	"workers one by one, TTIN and TTOU add and remove one, USR1 reopens the workers' logs.\n"
+	"\n"
+	"Keys:\n";
+
+static int print_help(void)
+{
+	(void)fputs(usage, stdout);
+	return config_describe(stdout, CONFIG_FORMAT_HELP) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int fail(int r, const struct config_error *err)
+{
+	if (err->text[0])
+		(void)fprintf(stderr, "trimtab: %s\n", err->text);
+	else
+		(void)fprintf(stderr, "trimtab: %s\n", strerrordesc_np(-r));
+	return r > 0 ? STATUS_USAGE : EXIT_FAILURE;
+}
+
+static int check_binds(const struct config *c, const struct launch *l, struct config_error *err)
+{
+	for (size_t i = 0; i < l->n_binds; i++) {
+		struct socket_address address;
+
+		if (socket_parse(l->binds[i], &address) < 0)
+			return config_blame(c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, i,
+					    err,
+					    "%s is no address; allowed: HOST:PORT, :PORT, [V6]:PORT, "
+					    "unix:PATH, fd://N", l->binds[i]);
+	}
+	return 0;
+}
+
+static int run(const struct arguments *a)
+{
+	struct config_error err = { "" };
+	struct launch *launch = NULL;
+	struct config *config = NULL;
+	int r = arguments_configure(a, &config, &err);
+
+	if (r == 0 && a->mode == RUN_DUMP) {
+		r = config_dump(config, stdout);
+		config_free(config);
+		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	}
+	if (r == 0)
+		r = launch_new(config, &launch, &err);
+	if (r == 0)
+		r = check_binds(config, launch, &err);
+	if (r == 0 && a->mode == RUN_POOL)
+		return supervisor_run(a, config, launch);
+	if (r == 0)
+		r = check(config, launch);
+	else if (r == LAUNCH_PRINTED)
+		r = EXIT_SUCCESS;
+	else
+		r = fail(r, &err);
+	(void)launch_free(launch);
+	config_free(config);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct config_error err = { "" };
+	struct arguments a;
+	int r = arguments_parse(argc, argv, &a, &err);
+
+	if (r != 0)
+		return fail(r, &err);
+	switch (a.mode) {
+	case RUN_HELP:
+		r = print_help();
+		break;
+	case RUN_VERSION:
+		r = puts("trimtab " TRIMTAB_VERSION) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+		break;
+	case RUN_DOCTOR:
+		r = doctor();
+		break;
+	case RUN_POOL:
+	case RUN_CHECK:
+	case RUN_DUMP:
+		r = run(&a);
+		break;
+	}
+	arguments_done(&a);
+	return r;
+}

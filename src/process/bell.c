@@ -1,0 +1,140 @@
+/* Pressure bells. Listeners are worker processes or their children: what they send is read and
+ * thrown away, and more than a few connections are refused. */
+#include "process/bell.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+
+enum { MAX_LISTENERS = 8 };
+
+struct listener {
+	struct bell *bell;
+	sd_event_source *source;
+	int fd;			/* -1: free */
+};
+
+struct bell {
+	sd_event *event;
+	sd_event_source *source;
+	int fd;
+	char path[108];
+	struct listener listeners[MAX_LISTENERS];
+};
+
+static void listener_drop(struct listener *l)
+{
+	l->source = sd_event_source_disable_unref(l->source);
+	l->fd = close_fd(l->fd);
+}
+
+static int on_listener(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	char sink[256];
+
+	(void)source;
+	if (events & (EPOLLHUP | EPOLLERR) || recv(fd, sink, sizeof(sink), MSG_DONTWAIT) == 0)
+		listener_drop(userdata);
+	return 0;
+}
+
+static int on_caller(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct bell *bell = userdata;
+	auto_close int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)source;
+	(void)events;
+	for (size_t i = 0; peer >= 0 && i < MAX_LISTENERS; i++) {
+		struct listener *l = &bell->listeners[i];
+
+		if (l->fd >= 0)
+			continue;
+		if (sd_event_add_io(bell->event, &l->source, peer, EPOLLIN, on_listener, l) >= 0)
+			l->fd = TAKE_FD(peer);
+		break;
+	}
+	return 0;
+}
+
+static int listen_at(const char *path, uid_t uid, gid_t gid)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (strlen(path) >= sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(un.sun_path, path, strlen(path));
+	if (unlink(path) < 0 && errno != ENOENT)
+		return -errno;
+	(void)fchmod(fd, 0600);
+	if (bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 || chmod(path, 0600) < 0)
+		return -errno;
+	if ((uid != (uid_t)-1 || gid != (gid_t)-1) && lchown(path, uid, gid) < 0)
+		return -errno;
+	if (listen(fd, MAX_LISTENERS) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int bell_new(sd_event *event, const char *path, uid_t uid, gid_t gid, struct bell **ret)
+{
+	struct bell *bell = calloc(1, sizeof(*bell));
+	int r;
+
+	if (!bell)
+		return -ENOMEM;
+	bell->event = sd_event_ref(event);
+	for (size_t i = 0; i < MAX_LISTENERS; i++)
+		bell->listeners[i] = (struct listener){ .bell = bell, .fd = -1 };
+	bell->fd = r = listen_at(path, uid, gid);
+	if (r >= 0) {
+		memcpy(bell->path, path, strlen(path) + 1);
+		r = sd_event_add_io(event, &bell->source, bell->fd, EPOLLIN, on_caller, bell);
+	}
+	if (r < 0) {
+		(void)bell_free(bell);
+		return r;
+	}
+	*ret = bell;
+	return 0;
+}
+
+struct bell *bell_free(struct bell *bell)
+{
+	if (!bell)
+		return NULL;
+	for (size_t i = 0; i < MAX_LISTENERS; i++)
+		listener_drop(&bell->listeners[i]);
+	sd_event_source_disable_unref(bell->source);
+	bell->fd = close_fd(bell->fd);
+	if (bell->path[0])
+		(void)unlink(bell->path);
+	sd_event_unref(bell->event);
+	free(bell);
+	return NULL;
+}
+
+bool bell_is_heard(const struct bell *bell)
+{
+	for (size_t i = 0; bell && i < MAX_LISTENERS; i++)
+		if (bell->listeners[i].fd >= 0)
+			return true;
+	return false;
+}
+
+void bell_ring(struct bell *bell)
+{
+	for (size_t i = 0; bell && i < MAX_LISTENERS; i++)
+		if (bell->listeners[i].fd >= 0)
+			(void)send(bell->listeners[i].fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}

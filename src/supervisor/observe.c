@@ -1,0 +1,102 @@
+/* Observe: the kernel's figures and our own states, gathered into one snapshot. Reads only. */
+#include "supervisor/supervisor.h"
+
+#include "kernel/procfs.h"
+
+/* What its processes use when there is no memory controller: the sum over the leaf, or the one
+ * process that we know. */
+static uint64_t estimate(const struct worker *w)
+{
+	pid_t pids[64];
+	ssize_t n = w->leaf ? cgroup_pids(w->leaf->dir_fd, pids, 64) : 0;
+	uint64_t sum = 0, bytes;
+
+	if (n <= 0) {
+		pids[0] = w->pid;
+		n = 1;
+	}
+	for (ssize_t i = 0; i < n; i++)
+		if (proc_estimate(pids[i], &bytes) == 0)
+			sum += bytes;
+	return sum;
+}
+
+void observe_worker(struct worker *w)
+{
+	struct cgroup_usage usage;
+
+	if (w->leaf && w->leaf->memory) {
+		if (cgroup_read_usage(w->leaf->dir_fd, &usage) != 0)
+			return;
+		w->usage_bytes = usage.own_bytes;
+		w->charged_bytes = usage.charged_bytes;
+		w->scanned_pages = usage.scanned_pages;
+		w->stolen_pages = usage.stolen_pages;
+		return;
+	}
+	w->usage_bytes = w->charged_bytes = estimate(w);
+}
+
+static enum slot_phase phase_of(const struct slot *slot)
+{
+	const struct worker *w = slot->worker;
+
+	if (w && w->state == WORKER_SERVING)
+		return slot->incoming ? SLOT_SURGING : SLOT_SERVING;
+	if (slot->incoming)
+		return SLOT_BOOTING;
+	return w ? SLOT_DRAINING : SLOT_EMPTY;
+}
+
+static void observe_slot(struct slot *slot, struct slot_seen *seen)
+{
+	struct worker *w = slot->worker;
+
+	*seen = (struct slot_seen){
+		.phase = phase_of(slot),
+		.wish = slot->wish,
+		.retire = slot->retire,
+	};
+	if (seen->phase != SLOT_SERVING && seen->phase != SLOT_SURGING)
+		return;
+	observe_worker(w);
+	seen->sampled = w->usage_bytes > 0;
+	seen->usage_bytes = w->usage_bytes;
+	seen->charged_bytes = w->charged_bytes;
+	seen->high_events = w->high_events;
+	seen->scanned_pages = w->scanned_pages;
+	seen->stolen_pages = w->stolen_pages;
+	seen->ready_usec = w->ready_usec;
+	seen->pressure_usec = w->pressure_usec;
+	seen->trimming = slot->supervisor->trim.worker == w;
+	seen->can_trim = w->hello || bell_is_heard(slot->bell);
+}
+
+/* What the pool as a whole costs: the root's own figure, supervisor and draining workers
+ * included; without a controller the sum of the estimates. */
+static uint64_t pool_bytes(struct supervisor *s)
+{
+	struct cgroup_usage usage;
+	uint64_t sum = 0;
+
+	if (s->memory && cgroup_read_usage(s->root.dir_fd, &usage) == 0)
+		return usage.own_bytes;
+	for (struct worker *w = s->workers; w; w = w->next)
+		sum += w->usage_bytes;
+	return sum;
+}
+
+void observe(struct supervisor *s, struct snapshot *ret)
+{
+	for (unsigned i = 0; i < s->n_slots; i++)
+		observe_slot(&s->slots[i], &s->seen[i]);
+	setup_limits(s);
+	*ret = (struct snapshot){
+		.now_usec = supervisor_now(s),
+		.pool_bytes = pool_bytes(s),
+		.pool_pressure_usec = s->pool_pressure_usec,
+		.host_pressure_usec = s->host_pressure_usec,
+		.slots = s->seen,
+		.n_slots = s->n_slots,
+	};
+}

@@ -1,0 +1,244 @@
+/* The supervisor: owns every object, and the only place where the layers meet.
+ *
+ * One event is followed like this: an sd-event callback (on_<event>) notes what happened and asks
+ * for a step; the step, run once for everything that happened in this turn of the loop, is
+ *
+ *	observe.c  kernel figures and worker states -> struct snapshot
+ *	policy/    decide(): snapshot -> actions
+ *	apply.c    actions -> workers, leaves, trims; each reported to the journal
+ *
+ * crew.c holds the life of one worker from spawn to exit, watch.c what the kernel tells by itself,
+ * trim.c the one trim that may be under way, verbs.c what operators ask, reload.c signals that
+ * change the pool, setup.c everything between "configured" and "running". */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "arguments.h"
+#include "config/config.h"
+#include "control/server.h"
+#include "kernel/cgroup.h"
+#include "kernel/pool.h"
+#include "kernel/probe.h"
+#include "launch.h"
+#include "policy/decide.h"
+#include "process/bell.h"
+#include "process/cause.h"
+#include "process/leaf.h"
+#include "process/lifecycle.h"
+#include "process/socket.h"
+#include "process/spawn.h"
+#include "process/trimpage.h"
+#include "util/time.h"
+
+struct supervisor;
+struct slot;
+
+/* One process, from spawn to its end. */
+struct worker {
+	struct supervisor *supervisor;
+	struct slot *slot;
+	struct worker *next;		/* all workers, in no order */
+
+	pid_t pid;
+	int pidfd;
+	enum worker_state state;
+	enum our_hand hand;		/* what we did to it, for the attribution of its end */
+	unsigned generation;		/* of configuration and code */
+	usec_t started_usec, ready_usec, asked_usec;
+
+	struct leaf *leaf;		/* NULL without cgroups */
+	int events_fd;			/* memory.events of the leaf */
+	int pressure_fd;		/* its PSI trigger */
+	uint64_t pressure_total_usec;	/* PSI total at the last report */
+	usec_t pressure_usec;
+	struct cgroup_events base;	/* memory.events.local when it started */
+	uint64_t pool_oom_base;
+	uint64_t usage_bytes, charged_bytes; /* last seen */
+	uint64_t high_events, scanned_pages, stolen_pages;
+	uint64_t tripwire_bytes;	/* as last written */
+
+	struct trimpage page;
+	struct spawn_report *report;
+	bool hello;			/* its library waits for requests */
+	char status[128];		/* its own STATUS= */
+
+	sd_event_source *child, *deadline, *silence, *events, *pressure;
+};
+
+/* A place for one worker. Numbers start at 1 and are what operators see. */
+struct slot {
+	struct supervisor *supervisor;
+	unsigned number;
+	struct worker *worker;		/* serves, or is on its way out with nothing to replace it */
+	struct worker *incoming;	/* boots */
+	enum wish wish;
+	bool retire;
+	enum reason start_reason;	/* why the last start or restart was decided */
+	enum reason planned;		/* last reported plan */
+	usec_t planned_usec;
+	char **env;
+	int output_fd;
+	struct bell *bell;
+	struct control_client *recycle_client, *trim_client;
+	pid_t recycled_pid;		/* whom recycle_client wants replaced */
+};
+
+enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_EMPTYING, PHASE_STOPPING };
+
+struct trim_under_way {
+	struct worker *worker;		/* NULL: none */
+	enum reason reason;
+	uint64_t before_bytes;
+	usec_t asked_usec;
+	sd_event_source *timer;
+};
+
+struct supervisor {
+	const struct arguments *arguments;
+	struct config *config;
+	struct launch *launch;
+	sd_event *event;
+	enum phase phase;
+	int exit_status;
+	unsigned generation;
+
+	struct capability_state capabilities[N_CAPABILITIES];
+	struct pool root;		/* the pool's cgroup; root.dir_fd -1: none */
+	struct leaves leaves;
+	bool memory;			/* leaves have memory.* files */
+	bool managed;			/* a service manager cleans up after us */
+	char oom_score_adj[16];		/* what we were started with */
+
+	struct socket *sockets;
+	size_t n_sockets;
+	char *socket_names;		/* LISTEN_FDNAMES */
+
+	char runtime[80];		/* directory of the pool's sockets */
+	char notify_path[108];
+	int notify_fd;
+	struct control_server *control;
+	struct control_client *stop_client;
+	usec_t stop_deadline_usec;	/* the queue is served no longer than this */
+
+	struct limits limits;
+	usec_t limits_read_usec;
+	struct policy *policy;
+	struct slot_seen *seen;
+	struct decision decision;
+
+	struct slot *slots;
+	unsigned n_slots;		/* slots in use */
+	unsigned capacity;
+	unsigned target;		/* workers wanted */
+	struct worker *workers;
+	struct trim_under_way trim;
+
+	int pool_pressure_fd, host_pressure_fd, pool_events_fd;
+	uint64_t pool_pressure_total_usec, host_pressure_total_usec;
+	usec_t pool_pressure_usec, host_pressure_usec;
+
+	sd_event_source *step, *timer, *notify, *stop_timer;
+	sd_event_source *pool_pressure, *host_pressure, *orphans;
+	bool futile_told;
+};
+
+/* Event priorities: what the kernel says of memory comes before the exit that it explains. */
+enum {
+	PRIORITY_MEMORY = SD_EVENT_PRIORITY_NORMAL - 8,
+	PRIORITY_NOTIFY = SD_EVENT_PRIORITY_NORMAL - 6,
+	PRIORITY_CHILD = SD_EVENT_PRIORITY_NORMAL - 4,
+	PRIORITY_STEP = SD_EVENT_PRIORITY_NORMAL + 5,
+};
+
+/* Runs a pool until it is told to stop. Takes config and launch over; arguments make the
+ * configuration anew on reload. Returns the exit status. */
+int supervisor_run(const struct arguments *arguments, struct config *config,
+		   struct launch *launch);
+
+/* ---- supervisor.c ---- */
+
+/* Has a step run at the end of this turn of the loop. */
+void supervisor_wake(struct supervisor *s);
+usec_t supervisor_now(struct supervisor *s);
+/* One-shot timer, made on first use: fires at usec, USEC_NEVER disarms. */
+void supervisor_arm(struct supervisor *s, sd_event_source **timer, usec_t usec,
+		    sd_event_time_handler_t handler, void *userdata);
+
+/* ---- setup.c ---- */
+
+/* Everything from the first record to the first worker's start. Returns 0 or -errno, reported. */
+int setup(struct supervisor *s);
+void teardown(struct supervisor *s);
+/* Resolves the configuration to numbers, again whenever it or the host's limits change. */
+void setup_limits(struct supervisor *s);
+/* Prepares what a slot keeps for all its workers. Returns 0 or -errno. */
+int setup_slot(struct supervisor *s, struct slot *slot);
+/* (Re)builds the environment that the slot's next worker gets. Returns 0 or -ENOMEM. */
+int setup_environment(struct slot *slot);
+
+/* ---- observe.c ---- */
+
+void observe(struct supervisor *s, struct snapshot *ret);
+/* Reads one worker's figures into it. */
+void observe_worker(struct worker *w);
+
+/* ---- apply.c ---- */
+
+void apply(struct supervisor *s, const struct decision *decision);
+/* Reports plans that are new or have moved. */
+void report_plans(struct supervisor *s);
+
+/* ---- crew.c ---- */
+
+/* Starts a worker in the slot; beside the serving one when there is one. 0 or -errno. */
+int worker_start(struct slot *slot, enum reason reason);
+/* Feeds the lifecycle table. */
+void worker_event(struct worker *w, enum worker_event event, enum our_hand hand);
+/* The worker that a message of this process belongs to, or NULL. */
+struct worker *worker_of_pid(struct supervisor *s, pid_t pid);
+void worker_send_signal(const struct worker *w, int signal_number);
+void worker_free(struct worker *w);
+int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata);
+int on_orphan(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata);
+
+/* ---- watch.c ---- */
+
+/* Arms memory.events and PSI of a started worker's leaf; what is missing is left out. */
+void watch_worker(struct worker *w);
+/* Arms PSI of the pool and the host. */
+void watch_pool(struct supervisor *s);
+/* Writes memory.high; remembers it. */
+void set_tripwire(struct worker *w, uint64_t bytes);
+
+/* ---- trim.c ---- */
+
+/* Asks the worker to trim. Returns 0 or -errno: -EBUSY while another one is trimming. */
+int trim_ask(struct worker *w, enum reason reason);
+/* Its library said that it is done. */
+void trim_answered(struct worker *w);
+/* The worker is gone or will not answer. */
+void trim_forget(struct worker *w);
+
+/* ---- verbs.c ---- */
+
+struct json_object *handle_request(void *userdata, const struct request *request,
+				   struct control_client *client);
+void forget_client(void *userdata, struct control_client *client);
+/* Answers whoever waits for this slot's replacement. */
+void answer_recycle(struct slot *slot, const char *error);
+void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes,
+		 uint64_t after_bytes, usec_t took_usec);
+
+/* ---- reload.c ---- */
+
+int watch_signals(struct supervisor *s);
+void reload(struct supervisor *s);
+/* graceful: serve the queue, then drain; else end as fast as workers can. */
+void stop(struct supervisor *s, bool graceful, const char *why);
+/* Ends the loop once the last worker is gone. */
+void stop_if_empty(struct supervisor *s);

@@ -1,0 +1,114 @@
+/* One trim at a time: asked, awaited, verified against the leaf's own figure, reported. */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+
+#include "report/journal.h"
+
+/* A trim takes 0.1 ms a MiB, but a throttled or starved worker may answer seconds late. */
+#define ANSWER_USEC (10 * USEC_PER_SEC)
+
+/* A listener of the pressure protocol never answers: look after this long what it did. */
+#define BELL_USEC (2 * USEC_PER_SEC)
+
+#define GC_WAIT_MSEC 1000
+
+static void end(struct supervisor *s)
+{
+	s->trim.worker = NULL;
+	supervisor_arm(s, &s->trim.timer, USEC_NEVER, NULL, NULL);
+	supervisor_wake(s);
+}
+
+/* Reads what the worker uses now, tells the policy, the journal and whoever asked. */
+static void conclude(struct worker *w, const struct trim_answer *answer)
+{
+	struct supervisor *s = w->supervisor;
+	usec_t now = supervisor_now(s), took = usec_sub(now, s->trim.asked_usec);
+	uint64_t before = s->trim.before_bytes;
+
+	observe_worker(w);
+	policy_note_trimmed(s->policy, w->slot->number - 1, now, before, w->usage_bytes, took);
+	journal_worker_trimmed(&(struct journal_trim){
+		.worker = w->slot->number,
+		.pid = w->pid,
+		.reason = reason_text(s->trim.reason),
+		.before_bytes = before,
+		.after_bytes = w->usage_bytes,
+		.took_usec = took,
+		.worked_usec = answer ? answer->worked_usec : took,
+		.allocator = trimpage_allocator_name(answer ? answer->allocator
+							    : TRIMTAB_ALLOCATOR_UNKNOWN),
+		.verified = w->leaf && w->leaf->memory,
+	});
+	answer_trim(w->slot, NULL, before, w->usage_bytes, answer ? answer->worked_usec : took);
+	end(s);
+}
+
+static int on_no_answer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct supervisor *s = userdata;
+	struct worker *w = s->trim.worker;
+
+	(void)source;
+	(void)usec;
+	if (!w)
+		return 0;
+	if (!w->hello) {
+		conclude(w, NULL);
+		return 0;
+	}
+	policy_note_trim_lost(s->policy, w->slot->number - 1, supervisor_now(s));
+	journal_trim_lost(w->slot->number, w->pid, ANSWER_USEC);
+	answer_trim(w->slot, "the worker did not answer", 0, 0, 0);
+	end(s);
+	return 0;
+}
+
+int trim_ask(struct worker *w, enum reason reason)
+{
+	struct supervisor *s = w->supervisor;
+	uint32_t operations = TRIMTAB_OP_TRIM;
+	int r = 0;
+
+	if (s->trim.worker)
+		return -EBUSY;
+	if (!w->hello && !bell_is_heard(w->slot->bell))
+		return -ENOTCONN;
+	if (s->config->trim_gc)
+		operations |= TRIMTAB_OP_GC;
+	observe_worker(w);
+	if (w->hello)
+		r = trimpage_request(&w->page, w->pid, operations, GC_WAIT_MSEC);
+	if (r < 0) {
+		w->hello = false; /* it runs another program now, or is ending */
+		policy_note_trim_lost(s->policy, w->slot->number - 1, supervisor_now(s));
+		return r;
+	}
+	bell_ring(w->slot->bell);
+	s->trim.worker = w;
+	s->trim.reason = reason;
+	s->trim.before_bytes = w->usage_bytes;
+	s->trim.asked_usec = supervisor_now(s);
+	supervisor_arm(s, &s->trim.timer,
+		       usec_add(s->trim.asked_usec, w->hello ? ANSWER_USEC : BELL_USEC),
+		       on_no_answer, s);
+	return 0;
+}
+
+void trim_answered(struct worker *w)
+{
+	struct trim_answer answer;
+
+	/* A message alone proves nothing: the page must say so too, and we must have asked. */
+	if (w->supervisor->trim.worker == w && trimpage_answer(&w->page, &answer) == 1)
+		conclude(w, &answer);
+}
+
+void trim_forget(struct worker *w)
+{
+	if (w->supervisor->trim.worker != w)
+		return;
+	answer_trim(w->slot, "the worker ended", 0, 0, 0);
+	end(w->supervisor);
+}

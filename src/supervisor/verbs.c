@@ -1,0 +1,255 @@
+/* What operators ask through the control socket. Replies are JSON objects; the names of their
+ * keys are a promise to scripts (trimtabctl(1)). */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+
+/* ---- small helpers ---- */
+
+static void put_number(struct json_object *o, const char *key, uint64_t value)
+{
+	json_object_object_add(o, key,
+			       value == UINT64_MAX ? NULL : json_object_new_int64((int64_t)value));
+}
+
+static void put_text(struct json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, value ? json_object_new_string(value) : NULL);
+}
+
+static void put_bool(struct json_object *o, const char *key, bool value)
+{
+	json_object_object_add(o, key, json_object_new_boolean(value));
+}
+
+static struct slot *find_slot(struct supervisor *s, unsigned number)
+{
+	return number >= 1 && number <= s->n_slots ? &s->slots[number - 1] : NULL;
+}
+
+/* ---- status ---- */
+
+static const char *state_of(const struct slot *slot)
+{
+	if (slot->worker)
+		return worker_state_name(slot->worker->state);
+	return slot->incoming ? worker_state_name(slot->incoming->state) : "down";
+}
+
+static void put_plan(struct json_object *o, struct supervisor *s, const struct slot *slot)
+{
+	usec_t now = supervisor_now(s);
+	struct outlook outlook;
+
+	if (policy_outlook(s->policy, slot->number - 1, &outlook) < 0)
+		return;
+	put_number(o, "limit_bytes", outlook.limit_bytes);
+	put_number(o, "trim_at_bytes", outlook.mark_bytes);
+	json_object_object_add(o, "growth_bytes_per_sec",
+			       json_object_new_int64(outlook.rate_bytes_per_sec));
+	put_number(o, "restart_in_usec",
+		   outlook.restart_usec == USEC_NEVER ? UINT64_MAX
+						      : usec_sub(outlook.restart_usec, now));
+	put_text(o, "restart_reason",
+		 outlook.restart_usec == USEC_NEVER ? NULL : reason_text(outlook.reason));
+	put_bool(o, "held", outlook.held);
+}
+
+static struct json_object *describe_slot(struct supervisor *s, const struct slot *slot)
+{
+	struct json_object *o = json_object_new_object();
+	struct worker *w = slot->worker ? slot->worker : slot->incoming;
+
+	put_number(o, "worker", slot->number);
+	put_text(o, "state", state_of(slot));
+	put_number(o, "pid", w ? (uint64_t)w->pid : UINT64_MAX);
+	put_number(o, "replacement_pid",
+		   slot->worker && slot->incoming ? (uint64_t)slot->incoming->pid : UINT64_MAX);
+	put_bool(o, "retiring", slot->retire);
+	if (!w)
+		return o;
+	observe_worker(w);
+	put_number(o, "usage_bytes", w->usage_bytes);
+	put_number(o, "age_usec", usec_sub(supervisor_now(s), w->started_usec));
+	put_bool(o, "can_trim", w->hello || bell_is_heard(slot->bell));
+	put_text(o, "cgroup", w->leaf ? w->leaf->name : NULL);
+	put_text(o, "status", w->status[0] ? w->status : NULL);
+	put_plan(o, s, slot);
+	return o;
+}
+
+static struct json_object *describe_pool(struct supervisor *s)
+{
+	struct json_object *o = json_object_new_object();
+	unsigned n_serving = 0;
+
+	for (unsigned i = 0; i < s->n_slots; i++)
+		n_serving += s->slots[i].worker && s->slots[i].worker->state == WORKER_SERVING;
+	put_text(o, "name", s->config->pool_name);
+	put_text(o, "runs", s->launch->what);
+	put_number(o, "supervisor_pid", (uint64_t)getpid());
+	put_number(o, "workers", s->target);
+	put_number(o, "serving", n_serving);
+	put_text(o, "mode", s->memory ? "full" : "degraded");
+	put_text(o, "cgroup", s->root.path);
+	put_number(o, "budget_bytes", s->limits.budget_bytes);
+	put_number(o, "worker_max_bytes", s->limits.worker_max_bytes);
+	return o;
+}
+
+static struct json_object *describe_sockets(struct supervisor *s)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < s->n_sockets; i++) {
+		struct json_object *o = json_object_new_object();
+		int queued = socket_queue_length(&s->sockets[i]);
+
+		put_text(o, "address", s->sockets[i].name);
+		put_number(o, "queued", queued < 0 ? UINT64_MAX : (uint64_t)queued);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+static struct json_object *status(struct supervisor *s)
+{
+	struct json_object *reply = control_ok(), *workers = json_object_new_array();
+
+	if (!reply || !workers)
+		return NULL;
+	for (unsigned i = 0; i < s->n_slots; i++)
+		if (!s->slots[i].retire || s->slots[i].worker || s->slots[i].incoming)
+			json_object_array_add(workers, describe_slot(s, &s->slots[i]));
+	json_object_object_add(reply, "pool", describe_pool(s));
+	json_object_object_add(reply, "sockets", describe_sockets(s));
+	json_object_object_add(reply, "workers", workers);
+	return reply;
+}
+
+/* ---- trim and recycle ---- */
+
+static struct json_object *trim(struct supervisor *s, unsigned number,
+				struct control_client *client)
+{
+	struct slot *slot = find_slot(s, number);
+	int r;
+
+	if (!slot || !slot->worker || slot->worker->state != WORKER_SERVING)
+		return control_error("worker %u does not serve now", number);
+	r = trim_ask(slot->worker, REASON_OPERATOR);
+	if (r == -EBUSY)
+		return control_error("worker %u is trimming just now; try again",
+				     s->trim.worker->slot->number);
+	if (r == -ENOTCONN)
+		return control_error("worker %u does not take trim requests: its program is static, "
+				     "or libtrimtab-preload.so is off or did not load", number);
+	if (r < 0)
+		return control_error("worker %u cannot be asked: %s", number, strerrordesc_np(-r));
+	slot->trim_client = client;
+	return NULL;
+}
+
+void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes, uint64_t after_bytes,
+		 usec_t took_usec)
+{
+	struct control_client *client = TAKE(slot->trim_client);
+	struct json_object *reply;
+
+	if (!client)
+		return;
+	if (error) {
+		control_reply(client, control_error("worker %u: %s", slot->number, error));
+		return;
+	}
+	reply = control_ok();
+	put_number(reply, "worker", slot->number);
+	put_number(reply, "pid", slot->worker ? (uint64_t)slot->worker->pid : UINT64_MAX);
+	put_number(reply, "before_bytes", before_bytes);
+	put_number(reply, "after_bytes", after_bytes);
+	put_number(reply, "took_usec", took_usec);
+	control_reply(client, reply);
+}
+
+static struct json_object *recycle(struct supervisor *s, unsigned number,
+				   struct control_client *client)
+{
+	struct slot *slot = find_slot(s, number);
+
+	if (!slot || slot->retire)
+		return control_error("there is no worker %u", number);
+	if (slot->recycle_client)
+		return control_error("worker %u is being replaced for somebody else", number);
+	slot->recycled_pid = slot->worker ? slot->worker->pid : 0;
+	slot->recycle_client = client;
+	slot->wish = WISH_OPERATOR;
+	supervisor_wake(s);
+	return NULL;
+}
+
+void answer_recycle(struct slot *slot, const char *error)
+{
+	struct control_client *client = TAKE(slot->recycle_client);
+	struct json_object *reply;
+
+	if (!client)
+		return;
+	if (error) {
+		control_reply(client, control_error("worker %u: %s", slot->number, error));
+		return;
+	}
+	reply = control_ok();
+	put_number(reply, "worker", slot->number);
+	put_number(reply, "old_pid", (uint64_t)slot->recycled_pid);
+	put_number(reply, "pid", slot->worker ? (uint64_t)slot->worker->pid : UINT64_MAX);
+	control_reply(client, reply);
+}
+
+/* ---- dispatch ---- */
+
+struct json_object *handle_request(void *userdata, const struct request *request,
+				   struct control_client *client)
+{
+	struct supervisor *s = userdata;
+
+	switch (request->verb) {
+	case VERB_STATUS:
+		return status(s);
+	case VERB_TRIM:
+		return trim(s, request->worker, client);
+	case VERB_RECYCLE:
+		return recycle(s, request->worker, client);
+	case VERB_RELOAD:
+		reload(s);
+		return control_ok();
+	case VERB_STOP:
+		if (s->stop_client)
+			return control_error("the pool is stopping already");
+		s->stop_client = client;
+		stop(s, /* graceful= */ true, "trimtabctl stop");
+		return NULL;
+	case N_VERBS:
+		break;
+	}
+	return control_error("not understood");
+}
+
+void forget_client(void *userdata, struct control_client *client)
+{
+	struct supervisor *s = userdata;
+
+	if (s->stop_client == client)
+		s->stop_client = NULL;
+	for (unsigned i = 0; i < s->n_slots; i++) {
+		struct slot *slot = &s->slots[i];
+
+		if (slot->recycle_client == client)
+			slot->recycle_client = NULL;
+		if (slot->trim_client == client)
+			slot->trim_client = NULL;
+	}
+}

@@ -1,0 +1,189 @@
+/* What the kernel tells by itself: crossings of memory.high and stalls (PSI).
+ *
+ * The two files speak opposite dialects (measured; Documentation says neither): a memory.events
+ * descriptor reports every change as EPOLLPRI|EPOLLERR and must be read to be quiet again; a PSI
+ * trigger reports EPOLLPRI alone, must not be read, and EPOLLERR means that it died. */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include "kernel/psi.h"
+#include "report/journal.h"
+
+/* Kernels have been seen that report stalls without end: this many are believed a second. */
+#define PRESSURE_BURST 2
+
+void set_tripwire(struct worker *w, uint64_t bytes)
+{
+	int r;
+
+	if (!w->leaf || !w->leaf->memory || w->tripwire_bytes == bytes)
+		return;
+	r = cgroup_write_u64(w->leaf->dir_fd, "memory.high", bytes);
+	if (r == 0)
+		w->tripwire_bytes = bytes;
+	else if (r < 0)
+		journal_problem(w->slot->number, r, "Cannot set the tripwire of worker %u",
+				w->slot->number);
+}
+
+/* First out of the way, then think: a worker above memory.high is slowed at every allocation. */
+static void raise_tripwire(struct worker *w)
+{
+	struct supervisor *s = w->supervisor;
+	uint64_t charged;
+
+	if (cgroup_read_u64(w->leaf->dir_fd, "memory.current", &charged) != 0)
+		return;
+	if (w->slot->worker == w)
+		set_tripwire(w, policy_raise_tripwire(s->policy, &s->limits, w->slot->number - 1,
+						      supervisor_now(s), charged));
+}
+
+static int on_memory_event(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct worker *w = userdata;
+	struct cgroup_events now;
+	int r = cgroup_read_events(fd, &now);
+
+	(void)events;
+	if (r != 0) {
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* the leaf is gone */
+		return 0;
+	}
+	if (now.high > w->high_events) {
+		w->high_events = now.high;
+		raise_tripwire(w);
+	}
+	supervisor_wake(w->supervisor);
+	return 0;
+}
+
+static void watch_events(struct worker *w)
+{
+	struct cgroup_events now;
+	int r;
+
+	if (cgroup_open_events(w->leaf->dir_fd, &w->events_fd) != 0)
+		return;
+	if (cgroup_read_events(w->events_fd, &now) == 0)
+		w->high_events = now.high;
+	r = sd_event_add_io(w->supervisor->event, &w->events, w->events_fd, EPOLLPRI,
+			    on_memory_event, w);
+	if (r >= 0)
+		(void)sd_event_source_set_priority(w->events, PRIORITY_MEMORY);
+	else
+		journal_problem(w->slot->number, r, "Cannot watch the memory of worker %u",
+				w->slot->number);
+}
+
+/* How long tasks stalled since the last report, or 0 when it is not worth one: the first event of
+ * an unprivileged trigger is false on every kernel so far, so the figures are asked too. */
+static uint64_t stalled_since(int fd, uint64_t *total, const struct config *c, uint32_t *ret_avg10)
+{
+	struct psi psi;
+	uint64_t grown;
+
+	if (psi_read_fd(fd, &psi) < 0)
+		return 0;
+	grown = psi.some_total_usec > *total ? psi.some_total_usec - *total : 0;
+	*total = psi.some_total_usec;
+	*ret_avg10 = psi.some_avg10_permyriad;
+	return grown >= c->pressure_some.stall_usec ? grown : 0;
+}
+
+static int on_worker_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct worker *w = userdata;
+	uint32_t avg10 = 0;
+	uint64_t grown;
+
+	if (events & EPOLLERR) {
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+		return 0;
+	}
+	grown = stalled_since(fd, &w->pressure_total_usec, w->supervisor->config, &avg10);
+	if (grown == 0)
+		return 0;
+	w->pressure_usec = supervisor_now(w->supervisor);
+	journal_pressure("worker", w->slot->number, grown, avg10);
+	supervisor_wake(w->supervisor);
+	return 0;
+}
+
+/* Arms a trigger and its source. Leaves *fd at -1 where the kernel offers none. */
+static void arm(struct supervisor *s, int dir_fd, const char *file, int *fd, uint64_t *total,
+		sd_event_source **source, sd_event_io_handler_t handler, void *userdata)
+{
+	const struct config_pressure *p = &s->config->pressure_some;
+	struct psi psi;
+	usec_t window;
+
+	if (p->stall_usec == 0 ||
+	    psi_arm(dir_fd, file, p->stall_usec, p->window_usec, fd, &window) < 0) {
+		*fd = -1;
+		return;
+	}
+	*total = psi_read_fd(*fd, &psi) < 0 ? 0 : psi.some_total_usec;
+	if (sd_event_add_io(s->event, source, *fd, EPOLLPRI, handler, userdata) < 0)
+		return;
+	(void)sd_event_source_set_priority(*source, PRIORITY_MEMORY);
+	(void)sd_event_source_set_ratelimit(*source, USEC_PER_SEC, PRESSURE_BURST);
+}
+
+void watch_worker(struct worker *w)
+{
+	if (!w->leaf)
+		return;
+	if (w->leaf->memory)
+		watch_events(w);
+	arm(w->supervisor, w->leaf->dir_fd, "memory.pressure", &w->pressure_fd,
+	    &w->pressure_total_usec, &w->pressure, on_worker_pressure, w);
+}
+
+static int on_pool_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct supervisor *s = userdata;
+	uint32_t avg10 = 0;
+	uint64_t grown;
+
+	if (events & EPOLLERR) {
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+		return 0;
+	}
+	grown = stalled_since(fd, &s->pool_pressure_total_usec, s->config, &avg10);
+	if (grown > 0) {
+		s->pool_pressure_usec = supervisor_now(s);
+		journal_pressure("pool", 0, grown, avg10);
+		supervisor_wake(s);
+	}
+	return 0;
+}
+
+static int on_host_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct supervisor *s = userdata;
+	uint32_t avg10 = 0;
+	uint64_t grown;
+
+	(void)source;
+	(void)events;
+	grown = stalled_since(fd, &s->host_pressure_total_usec, s->config, &avg10);
+	if (grown > 0) {
+		s->host_pressure_usec = supervisor_now(s);
+		journal_pressure("host", 0, grown, avg10);
+		supervisor_wake(s);
+	}
+	return 0;
+}
+
+void watch_pool(struct supervisor *s)
+{
+	if (s->root.dir_fd >= 0)
+		arm(s, s->root.dir_fd, "memory.pressure", &s->pool_pressure_fd,
+		    &s->pool_pressure_total_usec, &s->pool_pressure, on_pool_pressure, s);
+	arm(s, AT_FDCWD, "/proc/pressure/memory", &s->host_pressure_fd,
+	    &s->host_pressure_total_usec, &s->host_pressure, on_host_pressure, s);
+}
