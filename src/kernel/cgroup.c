@@ -19,6 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "kernel/cgroup1.h"
 #include "kernel/parse.h"
 #include "kernel/procfs.h"
 #include "kernel/text.h"
@@ -574,4 +575,24 @@ int cgroup_headroom(int dir_fd, uint64_t *ret_bytes)
 	uint64_t limit;
 
 	return walk_up(dir_fd, &limit, ret_bytes);
+}
+
+int cgroup_own_limit(uint64_t *ret_limit_bytes)
+{
+	uint64_t limit = UINT64_MAX, limit1 = UINT64_MAX;
+	auto_free char *path = NULL;
+	auto_close int fd = -1;
+	int r;
+
+	r = cgroup_open_own(&fd, &path);
+	if (r == 0)
+		r = cgroup_effective_limit(fd, &limit);
+	/* No such hierarchy, or none that shows us: then it does not tell of a limit either. */
+	if (r < 0 && r != -ENOENT && r != -EXDEV)
+		return r;
+	r = cgroup1_limit(&limit1);
+	if (r < 0 && r != -ENOENT && r != -EXDEV)
+		return r;
+	*ret_limit_bytes = smaller(limit, limit1);
+	return 0;
 }

@@ -119,3 +119,8 @@ int cgroup_effective_limit(int dir_fd, uint64_t *ret_limit_bytes);
  * is reached, others' usage up there included. UINT64_MAX: no limit.
  * Returns 0, CGROUP_GONE or -errno. */
 int cgroup_headroom(int dir_fd, uint64_t *ret_bytes);
+
+/* The tightest limit on this very process, in any mode: up the tree from its own v2 cgroup, and
+ * that of the version 1 memory controller where a host binds it there. A read-only tree, as in
+ * containers, is enough. UINT64_MAX: none is known. Returns 0 or -errno. */
+int cgroup_own_limit(uint64_t *ret_limit_bytes);

@@ -132,37 +132,71 @@ int parse_fields(const char *text, const struct parse_field *fields, size_t n_fi
 	return 0;
 }
 
-bool parse_list_has(const char *text, const char *word)
+/* Names that the kernel lists hold none of these. */
+static bool words_have(const char *text, const char *between, const char *word)
 {
-	size_t length = strlen(word);
+	size_t length = strlen(word), n;
 
-	for (text += strspn(text, " \n"); *text; text += strspn(text, " \n")) {
-		size_t n = strcspn(text, " \n");
-
+	text += strspn(text, between);
+	while ((n = strcspn(text, " \n,:")) > 0) {
 		if (n == length && strncmp(text, word, n) == 0)
 			return true;
 		text += n;
+		text += strspn(text, between);
 	}
 	return false;
 }
 
-int parse_cgroup_line(const char *text, const char **ret_start, size_t *ret_length)
+bool parse_list_has(const char *text, const char *word)
+{
+	return words_have(text, " \n", word);
+}
+
+bool parse_options_have(const char *text, const char *word)
+{
+	return words_have(text, ",", word);
+}
+
+/* Leaves out what the kernel adds for a cgroup that was removed under its last process. */
+static size_t cgroup_path_length(const char *path)
 {
 	static const char deleted[] = " (deleted)";
 	const size_t n_deleted = sizeof(deleted) - 1;
+	size_t length = strcspn(path, "\n");
 
+	if (length > n_deleted &&
+	    strncmp(path + length - n_deleted, deleted, n_deleted) == 0)
+		length -= n_deleted;
+	return length;
+}
+
+int parse_cgroup_line(const char *text, const char **ret_start, size_t *ret_length)
+{
 	for (const char *line = text; *line; line = next_line(line)) {
-		const char *start = line + 3;
-		size_t length;
-
 		if (strncmp(line, "0::/", 4) != 0)
 			continue;
-		length = strcspn(start, "\n");
-		if (length > n_deleted &&
-		    strncmp(start + length - n_deleted, deleted, n_deleted) == 0)
-			length -= n_deleted;
-		*ret_start = start;
-		*ret_length = length;
+		*ret_start = line + 3;
+		*ret_length = cgroup_path_length(line + 3);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* number:controller,controller:path */
+int parse_cgroup1_line(const char *text, const char *controller, const char **ret_start,
+		       size_t *ret_length)
+{
+	for (const char *line = text; *line; line = next_line(line)) {
+		const char *list = line + strcspn(line, ":\n");
+		const char *path;
+
+		if (*list != ':' || !parse_options_have(list + 1, controller))
+			continue;
+		path = list + 1 + strcspn(list + 1, ":\n");
+		if (path[0] != ':' || path[1] != '/')
+			continue;
+		*ret_start = path + 1;
+		*ret_length = cgroup_path_length(path + 1);
 		return 0;
 	}
 	return -ENOENT;
@@ -299,7 +333,7 @@ static char *take_word(char **cursor)
  * The number of tags varies; a lone "-" ends them. */
 int parse_mount_line(char *line, struct parse_mount *ret)
 {
-	char *words[6], *word;
+	char *words[6], *word, *options;
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		words[i] = take_word(&line);
@@ -318,6 +352,9 @@ int parse_mount_line(char *line, struct parse_mount *ret)
 	unescape(words[3]);
 	unescape(words[4]);
 	*ret = (struct parse_mount){ .root = words[3], .point = words[4], .type = word };
+	(void)take_word(&line); /* the source: a name of no meaning */
+	options = take_word(&line);
+	ret->options = options ? options : line + strlen(line);
 	return 0;
 }
 

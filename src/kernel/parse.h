@@ -33,6 +33,11 @@ bool parse_list_has(const char *text, const char *word);
  * " (deleted)" is left out. Returns 0 or -ENOENT. */
 int parse_cgroup_line(const char *text, const char **ret_start, size_t *ret_length);
 
+/* As above for the version 1 hierarchy that holds a controller: "4:memory:/a/b\n".
+ * Returns 0 or -ENOENT. */
+int parse_cgroup1_line(const char *text, const char *controller, const char **ret_start,
+		       size_t *ret_length);
+
 /* A line of /proc/cgroups, when it is this controller's: the number of the version 1 hierarchy
  * that holds it, 0 for none, and whether the kernel has it switched on.
  * Returns 0, -ENOENT for another controller's line, -EINVAL, -ERANGE. */
@@ -51,11 +56,15 @@ int parse_pressure(const char *text, const char *kind, uint32_t *ret_avg10_permy
  * the characters they stand for, and the strings point into the line.
  * Returns 0 or -EINVAL. */
 struct parse_mount {
-	const char *root;  /* which directory of the file system is mounted */
-	const char *point; /* where */
-	const char *type;  /* "cgroup2" */
+	const char *root;    /* which directory of the file system is mounted */
+	const char *point;   /* where */
+	const char *type;    /* "cgroup2" */
+	const char *options; /* of the file system: "rw,memory"; may be empty */
 };
 int parse_mount_line(char *line, struct parse_mount *ret);
+
+/* Whether a comma-separated list ("rw,memory") has the word. */
+bool parse_options_have(const char *text, const char *word);
 
 /* What is left of a path below a directory: "/a/b" below "/a" is "/b", below itself "".
  * NULL when it lies elsewhere. Works in whole components: "/ab" is not below "/a". */

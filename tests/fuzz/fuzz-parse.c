@@ -59,6 +59,7 @@ static void keyed(const char *text)
 	if (parse_signal_mask(text, "SigCgt", &mask) < 0)
 		CHECK(mask == UNTOUCHED);
 	(void)parse_list_has(text, "memory");
+	(void)parse_options_have(text, "memory");
 }
 
 static void processes(const char *text)
@@ -76,6 +77,8 @@ static void processes(const char *text)
 		CHECK(is_within(start, text) && is_within(start + length, text));
 		CHECK(!memchr(start, '\n', length));
 	}
+	if (parse_cgroup1_line(text, "memory", &start, &length) == 0)
+		CHECK(length > 0 && *start == '/' && is_within(start + length, text));
 }
 
 static void pressure(const char *text)
@@ -102,6 +105,7 @@ static void mounts(char *text)
 	CHECK(mount.root >= text && mount.root < text + length);
 	CHECK(mount.point >= text && mount.point < text + length);
 	CHECK(mount.type >= text && mount.type < text + length);
+	CHECK(mount.options >= text && mount.options <= text + length);
 	below = parse_path_below(mount.point, mount.root);
 	CHECK(!below || is_within(below, mount.point));
 	CHECK(parse_path_below(mount.root, mount.root) ||

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "host.h"
+#include "kernel/parse.h"
 #include "kernel/psi.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -183,6 +184,81 @@ Test(real, threaded_cgroups_are_of_no_use)
 	cr_assert_eq(cgroup_make(leaf, "invalid", &invalid), 0);
 	cr_expect_eq(cgroup_enter(invalid, 0), -EOPNOTSUPP);
 	cr_assert_eq(cgroup_remove(leaf, "invalid"), 0);
+}
+
+/* ---- in any mode ---- */
+
+static char *read_all(const char *path)
+{
+	auto_file FILE *file = fopen(path, "re");
+	auto_free char *text = NULL;
+	size_t size = 0;
+
+	if (!file || getdelim(&text, &size, '\0', file) < 0)
+		return NULL;
+	return TAKE(text);
+}
+
+Test(real, our_own_limit)
+{
+	uint64_t limit = 0, tree;
+	int r = cgroup_own_limit(&limit);
+
+	cr_assert_eq(r, 0, "%s", strerror(-r));
+	cr_assert_gt(limit, 0);
+	HOST_NEEDED();
+	cr_assert_eq(cgroup_effective_limit(host.fd, &tree), 0);
+	cr_assert_leq(limit, tree);
+}
+
+Test(real, our_own_limit_when_it_is_tight)
+{
+	HOST_MEMORY_NEEDED();
+	uint64_t limit = 0;
+
+	cr_assert_eq(cgroup_write_u64(host.fd, "memory.max", 256 * MIB), 0);
+	cr_assert_eq(cgroup_enter(host.fd, 0), 0);
+	cr_assert_eq(cgroup_own_limit(&limit), 0);
+	cr_assert_leq(limit, 256 * MIB);
+}
+
+/* The directory of the version 1 memory controller, -1 where there is none or where we are not on
+ * its root: a limit that others rely on is not ours to leave. */
+static int open_version1(void)
+{
+	auto_file FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	auto_free char *own = NULL;
+	const char *start;
+	size_t length;
+	char line[4096];
+	struct parse_mount mount;
+
+	own = read_all("/proc/self/cgroup");
+	if (!own || parse_cgroup1_line(own, "memory", &start, &length) < 0 || length != 1)
+		return -1;
+	while (mounts && fgets(line, sizeof(line), mounts))
+		if (parse_mount_line(line, &mount) == 0 &&
+		    strcmp(mount.type, "cgroup") == 0 &&
+		    parse_options_have(mount.options, "memory"))
+			return open(mount.point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return -1;
+}
+
+Test(real, our_own_limit_on_version_1)
+{
+	auto_close int root = open_version1();
+	auto_close int limited = -1;
+	uint64_t limit = 0;
+
+	if (root < 0)
+		HOST_SKIP("we are not on the root of a version 1 memory hierarchy");
+	cr_assert_eq(cgroup_make(root, "trimtab-test", &limited), 0);
+	cr_assert_eq(cgroup_write_u64(limited, "memory.limit_in_bytes", 256 * MIB), 0);
+	cr_assert_eq(cgroup_enter(limited, 0), 0);
+	cr_expect_eq(cgroup_own_limit(&limit), 0);
+	cr_expect_eq(limit, 256 * MIB);
+	cr_assert_eq(cgroup_enter(root, 0), 0);
+	cr_assert_eq(cgroup_remove(root, "trimtab-test"), 0);
 }
 
 /* ---- pressure ---- */

@@ -107,6 +107,13 @@ Test(parse, words_of_a_list)
 	cr_assert_not(parse_list_has("\n", "cpu"));
 	cr_assert_not(parse_list_has("", "cpu"));
 	cr_assert_not(parse_list_has("cpu\n", ""));
+
+	cr_assert(parse_options_have("rw,memory", "memory"));
+	cr_assert(parse_options_have("memory\n", "memory"));
+	cr_assert(parse_options_have("cpu,memory:/x", "memory"));
+	cr_assert_not(parse_options_have("name=memory", "memory"));
+	cr_assert_not(parse_options_have("cpu:/,memory", "memory"));
+	cr_assert_not(parse_options_have("", "memory"));
 }
 
 Test(parse, controllers_of_a_kernel)
@@ -177,6 +184,34 @@ Test(parse, the_version_2_line_of_samples)
 
 		expect_cgroup(text, samples[i][1]);
 	}
+}
+
+static void expect_cgroup1(const char *text, const char *controller, const char *expected)
+{
+	const char *start = NULL;
+	size_t length = 0;
+	int r = parse_cgroup1_line(text, controller, &start, &length);
+
+	cr_expect_eq(r, expected ? 0 : -ENOENT, "'%s'", text);
+	if (r == 0)
+		cr_expect(length == strlen(expected) &&
+				  strncmp(start, expected, length) == 0,
+			  "'%s' gave '%.*s'", text, (int)length, start);
+}
+
+Test(parse, the_version_1_line_of_a_controller)
+{
+	auto_free char *hybrid = fixture_text("proc/cgroup-hybrid");
+
+	expect_cgroup1(hybrid, "memory", "/jobs/a");
+	expect_cgroup1(hybrid, "cpu", "/");
+	expect_cgroup1("3:cpu,cpuacct:/x\n", "cpuacct", "/x");
+	expect_cgroup1("0::/memory\n", "memory", NULL);
+	expect_cgroup1("1:name=memory:/x\n", "memory", NULL);
+	expect_cgroup1("1:cpu:/a:memory:/x\n", "memory", NULL);
+	expect_cgroup1("1:memory\n:/x\n", "memory", NULL);
+	expect_cgroup1("memory", "memory", NULL);
+	expect_cgroup1("", "memory", NULL);
 }
 
 Test(parse, permyriad)
@@ -306,6 +341,7 @@ Test(parse, a_mount_line_with_tags_and_escapes)
 	cr_assert_str_eq(mount.root, "/a b\\");
 	cr_assert_str_eq(mount.point, "/srv/x\ty\n");
 	cr_assert_str_eq(mount.type, "cgroup2");
+	cr_assert_str_eq(mount.options, "rw");
 }
 
 Test(parse, a_mount_line_cut_short)
