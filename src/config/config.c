@@ -262,12 +262,23 @@ int config_blame(const struct config *c, enum config_key key, size_t item,
 	return CONFIG_BAD;
 }
 
+/* Notes where a value that nobody wrote comes from, so that config_dump() writes it out: a
+ * default that was worked out is not what a dump would be read back to. */
+static int note_origin(struct config *c, enum config_key key, const char *where,
+		       struct config_error *err)
+{
+	free(c->where[key]);
+	c->where[key] = strdup(where);
+	return c->where[key] ? 0 : error_memory(err);
+}
+
 /* The name is that of the file: /etc/trimtab/shop.ini is shop. */
 static int name_pool(struct config *c, struct config_error *err)
 {
 	const char *slash = c->path ? strrchr(c->path, '/') : NULL;
 	const char *base = slash ? slash + 1 : c->path ? c->path : "trimtab";
 	const char *dot = strrchr(base, '.');
+	const char *where = c->path ? c->path : "default";
 	const struct config_option *o = &config_options[KEY_pool_name];
 	auto_free char *name = NULL;
 	char allowed[VALUE_ALLOWED_MAX];
@@ -282,9 +293,9 @@ static int name_pool(struct config *c, struct config_error *err)
 	if (r < 0)
 		return error_memory(err);
 	if (r == VALUE_OK && c->pool_name)
-		return 0;
+		return note_origin(c, KEY_pool_name, where, err);
 	value_allowed(&o->spec, allowed);
-	(void)error_at(err, c->path ? c->path : "default", o->section, "name", name);
+	(void)error_at(err, where, o->section, "name", name);
 	error_add(
 		err,
 		"the name of the file cannot be that of the pool; set name; allowed: %s",
@@ -316,7 +327,8 @@ static int check_gaps(struct config *c, struct config_error *err)
 		return 0;
 	if (!c->where[KEY_restart_min_gap_floor]) {
 		c->restart_min_gap_floor = c->restart_min_gap;
-		return 0;
+		return note_origin(c, KEY_restart_min_gap_floor,
+				   origin(c, KEY_restart_min_gap, 0), err);
 	}
 	return config_blame(c, KEY_restart_min_gap_floor, 0, err,
 			    "is longer than min-gap (%s), which it is the lower end of",

@@ -121,7 +121,8 @@ int config_set(struct config *c, const char *assignment, struct config_error *er
 int config_set_value(struct config *c, enum config_key key, const char *value,
 		     const char *where, struct config_error *err);
 
-/* Rules that span keys. Fills in pool.name where it is unset. */
+/* Rules that span keys. Fills in pool.name where it is unset, and lowers a restart.min-gap-floor
+ * that nobody set to a shorter min-gap. To be called once, when all is set. */
 int config_validate(struct config *c, struct config_error *err);
 
 /* ---- messages about a config ---- */

@@ -213,6 +213,7 @@ Test(config, the_pool_is_named_after_the_file)
 	set("pool.command=./worker");
 	expect_valid();
 	cr_expect_str_eq(c->pool_name, "trimtab");
+	cr_expect_str_eq(c->where[KEY_pool_name], "default");
 }
 
 Test(config, a_name_wins_over_the_file)
@@ -274,6 +275,7 @@ Test(config, a_default_floor_gives_way)
 	load("[pool]\ncommand = ./worker\n[restart]\nmin-gap = 10s\n");
 	expect_valid();
 	cr_expect_eq(c->restart_min_gap_floor, 10 * USEC_PER_SEC);
+	cr_expect_str_eq(c->where[KEY_restart_min_gap_floor], "shop.ini:4");
 }
 
 Test(config, ready_before_it_is_killed)
