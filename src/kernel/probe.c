@@ -206,8 +206,8 @@ void probe(const struct pool *pool, int pool_error,
 
 	if (pool)
 		r = probe_leaf(pool, ret_states);
-	else if (own < 0)
-		r = -ECANCELED;
+	else if (own < 0 && pool_error != -ECANCELED)
+		r = own;
 
 	ret_states[CAPABILITY_CGROUP_V2] = state(CAPABILITY_CGROUP_V2, own);
 	if (r < 0) {

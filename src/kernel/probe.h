@@ -19,9 +19,10 @@ struct capability_state {
 	const char *remedy; /* as above */
 };
 
-/* pool: an open pool, or NULL with what pool_open answered in pool_error. Makes, and removes
- * again, a leaf "probe" in the pool. Cannot fail: what cannot be found out is not there. Takes a
- * millisecond or so; on a kernel before 6.4 up to one grace period of RCU per trigger. */
+/* pool: an open pool, or NULL with what pool_open answered in pool_error, or with -ECANCELED when
+ * the configuration wants none. Makes, and removes again, a leaf "probe" in the pool. Cannot fail:
+ * what cannot be found out is not there. For the start, not for the loop: arming and dropping
+ * triggers took 36 ms on 6.18, all else 0.4 ms. */
 void probe(const struct pool *pool, int pool_error,
 	   struct capability_state ret_states[N_CAPABILITIES]);
 

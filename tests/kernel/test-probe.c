@@ -1,6 +1,8 @@
 /* The list of capabilities is complete for an operator, and a look at the host leaves no trace. */
 #include "kernel/probe.h"
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "host.h"
@@ -48,8 +50,8 @@ Test(probe, every_capability_has_a_last_resort)
 
 Test(probe, without_a_pool)
 {
-	static const int errors[] = { -EROFS,  -EACCES,	    -EPERM,
-				      -EAGAIN, -EADDRINUSE, -ENOMEM };
+	static const int errors[] = { -EROFS,	   -EACCES,    -EPERM, -EAGAIN,
+				      -EADDRINUSE, -ECANCELED, -ENOMEM };
 	struct capability_state states[N_CAPABILITIES];
 
 	HOST_NEEDED();
@@ -61,6 +63,44 @@ Test(probe, without_a_pool)
 		cr_expect_eq(states[CAPABILITY_LEAVES].error, -errors[i]);
 		cr_expect_eq(states[CAPABILITY_MEMORY].error, ECANCELED);
 	}
+}
+
+static int look_without_v2(void)
+{
+	struct capability_state states[N_CAPABILITIES];
+	struct pool pool = POOL_NONE;
+	auto_free char *path = NULL;
+	auto_close int fd = -1;
+	int r;
+
+	if (cgroup_open_own(&fd, &path) != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", path, "tmpfs", 0, NULL) < 0)
+		return 1;
+	r = pool_open("shop", &pool);
+	if (r != -ENOENT)
+		return 2;
+	probe(NULL, r, states);
+	if (states[CAPABILITY_CGROUP_V2].error != ENOENT ||
+	    states[CAPABILITY_LEAVES].error != ENOENT ||
+	    states[CAPABILITY_MEMORY].error != ECANCELED)
+		return 3;
+	return strcmp(states[CAPABILITY_LEAVES].remedy, "see cgroup-v2") == 0 ? 0 : 4;
+}
+
+Test(probe, without_cgroup_v2)
+{
+	int status;
+	pid_t pid;
+
+	HOST_NEEDED();
+	if (getuid() != 0)
+		HOST_SKIP("only root can hide the hierarchy");
+	pid = fork();
+	if (pid == 0)
+		_exit(look_without_v2());
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0, "%d", WEXITSTATUS(status));
 }
 
 Test(probe, with_a_pool)
