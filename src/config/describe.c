@@ -44,6 +44,9 @@ static void put_paragraph(const struct style *style, const char *text, FILE *out
 		if (column == 0) {
 			(void)fputs(style->indent, out);
 			column = indent;
+			/* At the start of a line these begin a list or a table. */
+			if (style->scdoc && strchr("-.|:[]", *text))
+				(void)fputc('\\', out);
 		} else {
 			(void)fputc(' ', out);
 			column++;

@@ -1,4 +1,5 @@
-/* What people read about the options is what the program does. SAMPLE: config/trimtab.ini. */
+/* What people read about the options is what the program does. SAMPLE: config/trimtab.ini;
+ * MANUAL: man/trimtab.conf.5.scd. */
 #include "config/describe.h"
 
 #include <criterion/criterion.h>
@@ -101,6 +102,41 @@ Test(describe, every_format_has_every_key)
 			cr_expect_leq(width(text), 90);
 		free(text);
 	}
+}
+
+/* Each block between lines of ``` is a file that one could run. */
+Test(describe, the_examples_of_the_manual_are_configs)
+{
+	FILE *in = fopen(MANUAL, "re");
+	char line[200], text[2000] = "";
+	bool inside = false;
+	unsigned n = 0;
+
+	cr_assert_not_null(in);
+	while (fgets(line, sizeof(line), in)) {
+		auto_config struct config *c = NULL;
+		struct config_error err;
+		char *escaped = strstr(line, "\\\\");
+
+		if (strcmp(line, "```\n") != 0) {
+			if (escaped) /* scdoc writes a backslash as two */
+				memmove(escaped, escaped + 1, strlen(escaped));
+			if (inside)
+				strncat(text, line, sizeof(text) - strlen(text) - 1);
+			continue;
+		}
+		inside = !inside;
+		if (inside)
+			continue;
+		cr_assert_eq(config_new(&c), 0);
+		cr_expect_eq(config_load_text(c, "shop.ini", text, strlen(text), &err), 0,
+			     "%s", err.text);
+		cr_expect_eq(config_validate(c, &err), 0, "%s\n%s", err.text, text);
+		text[0] = '\0';
+		n++;
+	}
+	fclose(in);
+	cr_expect_eq(n, 3);
 }
 
 Test(describe, a_full_disk_is_reported)
