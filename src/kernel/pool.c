@@ -251,58 +251,87 @@ static int open_parent(int dir_fd)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Takes the last component off. Returns it, or NULL when there is none. */
-static char *cut_last(char *path)
+/* Where home is, seen from a P/supervisor that we did or did not come to by ourselves. */
+static int open_home(const struct pool *pool)
 {
-	char *slash = strrchr(path, '/');
-
-	if (!slash || slash == path)
-		return NULL;
-	*slash = '\0';
-	return slash + 1;
+	if (pool->made)
+		return open_parent(pool->dir_fd);
+	return duplicate(pool->moved ? pool->dir_fd : pool->supervisor_fd);
 }
 
-/* Whether we are in a P/supervisor already; fills in the pool when so. Returns 1, 0 or -errno. */
-static int recognise(struct pool *pool)
+/* path is that of a P/supervisor, and home_fd open on it: rearranges the pool accordingly. */
+static int take_up(struct pool *pool, bool moved, bool made)
 {
-	bool made = has_mark(pool->home_fd, MARK_MADE);
-	bool ours = made || has_mark(pool->home_fd, MARK_HOME);
-	bool marked = fgetxattr(pool->home_fd, MARK, NULL, 0) > 0;
-	auto_close int parent_fd = -1;
-	const char *base = strrchr(pool->path, '/');
 	int r;
 
-	if (!base || strcmp(base + 1, SUPERVISOR) != 0)
-		return 0;
-	parent_fd = open_parent(pool->home_fd);
-	if (parent_fd < 0 || (marked ? !ours : !is_delegated(parent_fd)))
-		return 0;
-
 	pool->supervisor_fd = TAKE_FD(pool->home_fd);
-	pool->dir_fd = TAKE_FD(parent_fd);
-	pool->moved = ours;
-	(void)cut_last(pool->path);
+	r = open_parent(pool->supervisor_fd);
+	if (r < 0)
+		return r;
+	pool->dir_fd = r;
+	pool->moved = moved;
+	*strrchr(pool->path, '/') = '\0';
 	if (made) {
-		const char *name = strrchr(pool->path, '/');
+		const char *slash = strrchr(pool->path, '/');
 
-		pool->made = name ? strdup(name + 1) : NULL;
+		pool->made = strdup(slash ? slash + 1 : pool->path);
 		if (!pool->made)
 			return -ENOMEM;
-		r = open_parent(pool->dir_fd);
-	} else {
-		r = duplicate(ours ? pool->dir_fd : pool->supervisor_fd);
 	}
+	r = open_home(pool);
 	if (r < 0)
 		return r;
 	pool->home_fd = r;
 	pool->controllers = enable_all(pool->dir_fd, &pool->memory_error);
-	return 1;
+	return 0;
+}
+
+/* Whether the directory lies in one that the service manager handed over: the main process of a
+ * unit with DelegateSubgroup=supervisor. */
+static bool is_subgroup(int dir_fd)
+{
+	auto_close int parent_fd = open_parent(dir_fd);
+
+	return parent_fd >= 0 && is_delegated(parent_fd);
+}
+
+/* Takes the pool up when we are in its supervisor already. Returns 1 when so, 0 or -errno. */
+static int recognise(struct pool *pool)
+{
+	const char *slash = strrchr(pool->path, '/');
+	bool made, ours;
+	int r;
+
+	if (!slash || strcmp(slash + 1, SUPERVISOR) != 0)
+		return 0;
+	made = has_mark(pool->home_fd, MARK_MADE);
+	ours = made || has_mark(pool->home_fd, MARK_HOME);
+	/* A mark with another's number: we are a child of a supervisor, not the supervisor. */
+	if (!ours &&
+	    (fgetxattr(pool->home_fd, MARK, NULL, 0) > 0 || !is_subgroup(pool->home_fd)))
+		return 0;
+	r = take_up(pool, ours, made);
+	return r < 0 ? r : 1;
 }
 
 /* The root alone has no cgroup.type; the root of a namespace has one. */
 static bool is_root(int dir_fd)
 {
 	return faccessat(dir_fd, "cgroup.type", F_OK, 0) < 0 && errno == ENOENT;
+}
+
+static int settle(struct pool *pool, const char *name)
+{
+	int r;
+
+	if (is_root(pool->home_fd))
+		return settle_below_home(pool, name);
+	r = settle_at_home(pool);
+	if (r != -EBUSY)
+		return r;
+	pool->dir_fd = close_fd(pool->dir_fd);
+	pool->supervisor_fd = close_fd(pool->supervisor_fd);
+	return settle_below_home(pool, name);
 }
 
 int pool_open(const char *name, struct pool *ret)
@@ -318,14 +347,8 @@ int pool_open(const char *name, struct pool *ret)
 	r = recognise(&pool);
 	if (r < 0)
 		return r;
-	if (r == 0) {
-		r = is_root(pool.home_fd) ? -EBUSY : settle_at_home(&pool);
-		if (r == -EBUSY) {
-			pool.dir_fd = close_fd(pool.dir_fd);
-			pool.supervisor_fd = close_fd(pool.supervisor_fd);
-			r = settle_below_home(&pool, name);
-		}
-	}
+	if (r == 0)
+		r = settle(&pool, name);
 	if (r < 0)
 		return r;
 	*ret = take_pool(&pool);
