@@ -89,13 +89,16 @@ class Notifier:
         self.settle()
 
     def settle(self):
-        # A signal handler that interrupts us leaves its message to us, so order holds.
+        # A signal handler that interrupts us leaves its message to us, so order holds. It
+        # may also raise SystemExit right through us; live() settles once more at the end.
         if self._settling:
             return
         self._settling = True
-        while self._owed and self._send(self._owed[0]):
-            self._owed.popleft()
-        self._settling = False
+        try:
+            while self._owed and self._send(self._owed[0]):
+                self._owed.popleft()
+        finally:
+            self._settling = False
 
     def _send(self, message):
         # A child of the application inherits our signal handlers, but is not the worker.
@@ -519,6 +522,7 @@ def live(worker, server, heartbeat, notifier):
         return status
     finally:
         worker.log.info("Worker exiting (pid: %s)", worker.pid)
+        notifier.settle()
         say_goodbye(worker, server)
 
 
@@ -580,10 +584,9 @@ def describe():
     except RuntimeError as error:
         print("\nError: %s" % error, file=sys.stderr, flush=True)
         return STATUS_CONFIG
-    output.restore()
     import json  # only here: a worker need not pay for it
 
-    print(json.dumps(description))
+    output.write(json.dumps(description) + "\n")
     return 0
 
 
@@ -601,6 +604,10 @@ class Output:
     def restore(self):
         sys.stdout.flush()
         os.dup2(self._stdout_fd, 1)
+
+    def write(self, text):
+        with open(self._stdout_fd, "w", closefd=False) as stdout:
+            stdout.write(text)
 
 
 def diverting(output):

@@ -1,0 +1,286 @@
+"""A worker of each class under a parent that is not gunicorn: serves, drains, keeps faith."""
+import ctypes
+import os
+import signal
+import socket
+import struct
+import unittest
+
+from supervisor import ADAPTER, Case, Gate, tcp_listener, unix_listener
+
+PR_SET_PDEATHSIG = 1
+
+
+def backlog_of(listener):
+    """What listen(2) was last told: tcpi_sacked of a listening socket."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return struct.unpack("8B24I", info)[13]
+
+
+class Serving:
+    """What every worker class must do alike."""
+
+    kind = ""
+
+    def setUp(self):
+        super().setUp()
+        self.application()
+        self.arguments = self.needs(self.kind)
+
+    def test_answers(self):
+        worker = self.worker(*self.arguments).ready()
+        said = worker.get()
+        self.assertEqual(said["pid"], worker.pid)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_drains(self):
+        gate = Gate(self, "hold")
+        worker = self.worker(*self.arguments).ready()
+        held = worker.send("/hold")
+        worker.wait_at(gate)
+        # gunicorn has SIGTERM restart system calls, so STOPPING may be as late as the
+        # request that the only thread is in.
+        worker.kill(signal.SIGTERM)
+        gate.open()
+        self.assertEqual(worker.answer(held)["pid"], worker.pid)
+        self.assertEqual(worker.wait_exit(), 0)
+        self.assertEqual(worker.said("STOPPING"), ["1"])
+
+    def test_quick_stop(self):
+        worker = self.worker(*self.arguments).ready()
+        self.assertEqual(worker.stop(signal.SIGINT), 0)
+
+    def test_several_sockets(self):
+        listeners = [tcp_listener(), unix_listener(self.path("web.sock"))]
+        if socket.has_ipv6:
+            listeners.append(tcp_listener(("::1", 0)))
+        worker = self.worker(*self.arguments, listeners=listeners).ready()
+        for number in range(len(listeners)):
+            self.assertEqual(worker.get(listener=number)["pid"], worker.pid)
+        self.assertEqual(worker.stop(), 0)
+        self.assertTrue(os.path.exists(self.path("web.sock")))
+
+    def test_nothing_else_is_bound(self):
+        blocked = tcp_listener()
+        address = "127.0.0.1:%d" % blocked.getsockname()[1]
+        worker = self.worker("-b", address, "-b", "fd://3", *self.arguments).ready()
+        self.assertEqual(worker.get()["pid"], worker.pid)
+        self.assertEqual(worker.stop(), 0)
+        blocked.close()
+
+    def test_backlog_is_the_configured_one(self):
+        worker = self.worker("--backlog", "77", *self.arguments).ready()
+        self.assertEqual(backlog_of(worker.listeners[0]), 77)
+
+    def test_looks_like_gunicorn(self):
+        worker = self.worker(*self.arguments, environment={"KEPT": "1"}).ready()
+        said = worker.get()
+        self.assertEqual(said["argv"], ["gunicorn", *self.arguments])
+        self.assertEqual(said["path"][0], self.directory)
+        self.assertNotIn(os.path.dirname(os.path.realpath(ADAPTER)), said["path"])
+        self.assertRegex(said["environ"]["SERVER_SOFTWARE"], "^gunicorn/")
+        self.assertEqual(said["environ"]["KEPT"], "1")
+        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
+            self.assertNotIn(name, said["environ"])
+        self.assertRegex(worker.log(), r"\[%d\] \[INFO\] Booting worker" % worker.pid)
+
+    def test_leaves_with_its_parent(self):
+        worker = self.worker("-t", "2", *self.arguments, between=True).ready()
+        worker.orphan()
+        self.assertEqual(worker.wait_exit(), 0)
+
+    def test_outlives_a_parent_that_is_to_come_back(self):
+        worker = self.worker("-t", "2", *self.arguments, between=True, bound=False).ready()
+        worker.orphan()
+        for _ in range(3):
+            self.assertEqual(worker.get()["pid"], worker.pid)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_reload(self):
+        worker = self.worker("--reload", *self.arguments).ready()
+        # gunicorn looks once a second, and takes what it sees first for the old state.
+        for later in range(1, 100):
+            os.utime(self.path("app.py"), (2e9 + later, 2e9 + later))
+            if worker.has_ended(within_sec=0.5):
+                break
+        self.assertEqual(worker.wait_exit(), 0)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root: drops privileges")
+    def test_privileges_are_dropped_and_death_signal_kept(self):
+        os.chmod(self.directory, 0o755)
+        worker = self.worker("-u", "65534", "-g", "65534", *self.arguments,
+                             before_exec=die_with_parent).ready()
+        said = worker.get()
+        self.assertEqual((said["uid"], said["gid"]), (65534, 65534))
+        self.assertEqual(said["death_signal"], signal.SIGTERM)
+        self.assertEqual(worker.stop(), 0)
+        worker.wait_for("STOPPING", "1")
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+class ServingAll(Serving):
+    """Beyond that: uvicorn and gunicorn's asgi worker may close a connection whose request
+    they have not read yet."""
+
+    def test_what_comes_during_the_drain_is_answered(self):
+        gate = Gate(self, "hold")
+        listener = tcp_listener()
+        worker = self.worker(*self.arguments, listeners=[listener.dup()]).ready()
+        held = worker.send("/hold")
+        worker.wait_at(gate)
+        worker.kill(signal.SIGTERM)
+        late = [worker.send() for _ in range(3)]
+        gate.open()
+        worker.answer(held)
+        self.assertEqual(worker.wait_exit(), 0)
+        following = self.worker(*self.arguments, listeners=[listener]).ready()
+        for client in late:
+            self.assertIn(worker.answer(client)["pid"], (worker.pid, following.pid))
+
+
+class Sync(ServingAll, Case):
+    kind = "sync"
+
+
+class Gthread(ServingAll, Case):
+    kind = "gthread"
+
+
+class Gevent(ServingAll, Case):
+    kind = "gevent"
+
+
+class Uvicorn(Serving, Case):
+    kind = "uvicorn"
+
+    @unittest.skip("its worker class has no reloader thread that stops the server")
+    def test_reload(self):
+        pass
+
+
+class Asgi(Serving, Case):
+    kind = "asgi"
+
+
+HOOKS = """
+import os
+
+def note(name, server=None, worker=None):
+    with open("hooks", "a") as file:
+        file.write(name + "\\n")
+    if server is not None:
+        assert server.pid == os.getppid(), "pid"
+        assert server.cfg.workers == server.num_workers == 3, "workers"
+        assert server.address and server.LISTENERS and server.WORKERS == {}, "sockets"
+        assert server.proc_name == "shop" and server.log, "name"
+    if worker is not None:
+        assert worker.age == 7, "age"
+
+def on_starting(server): note("on_starting")
+def when_ready(server): note("when_ready")
+def nworkers_changed(server, new, old): note("nworkers_changed")
+def child_exit(server, worker): note("child_exit")
+def on_exit(server): note("on_exit")
+def pre_fork(server, worker): note("pre_fork", server, worker)
+def post_fork(server, worker): note("post_fork", server, worker)
+def post_worker_init(worker): note("post_worker_init", worker=worker)
+def worker_int(worker): note("worker_int", worker=worker)
+def worker_abort(worker): note("worker_abort", worker=worker)
+def worker_exit(server, worker): note("worker_exit", server, worker)
+def pre_request(worker, req): note("pre_request")
+def post_request(worker, req, environ, resp): note("post_request")
+workers = 3
+proc_name = "shop"
+"""
+
+
+class Configuration(Case):
+    """The user's gunicorn configuration means in the worker what it meant under gunicorn."""
+
+    def setUp(self):
+        super().setUp()
+        self.application()
+
+    def test_hooks_of_the_worker_run_and_no_other(self):
+        self.write("gunicorn.conf.py", HOOKS)
+        worker = self.worker("app:wsgi").ready()
+        worker.get()
+        self.assertEqual(worker.stop(signal.SIGINT), 0, worker.log())
+        self.assertEqual(self.read("hooks").split(),
+                         ["pre_fork", "post_fork", "post_worker_init", "pre_request",
+                          "post_request", "worker_int", "worker_exit"])
+
+    def test_abort(self):
+        self.write("gunicorn.conf.py", HOOKS)
+        worker = self.worker("app:wsgi").ready()
+        self.assertEqual(worker.stop(signal.SIGABRT), 1)
+        self.assertEqual(self.read("hooks").split()[-2:], ["worker_abort", "worker_exit"])
+
+    def test_environment_of_gunicorn(self):
+        os.mkdir(self.path("library"))
+        os.mkdir(self.path("site"))
+        self.write("gunicorn.conf.py", "raw_env = ['FROM_FILE=1']\n")
+        worker = self.worker("--chdir", "site", "--pythonpath", "../library,..",
+                             "app:wsgi", environment={"GUNICORN_CMD_ARGS": "-e FROM_ENV=2"})
+        said = worker.ready().get()
+        self.assertEqual(said["cwd"], self.path("site"))
+        for directory in ("library", "site"):
+            self.assertIn(self.path(directory), said["path"])
+        self.assertEqual(said["environ"]["FROM_ENV"], "2")
+
+    def test_log_files(self):
+        worker = self.worker("--access-logfile", "access", "--error-logfile", "error",
+                             "app:wsgi").ready()
+        worker.get()
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("GET / HTTP/1.1", self.read("access"))
+        self.assertIn("Booting worker", self.read("error"))
+
+    def test_reopens_its_logs(self):
+        worker = self.worker("--access-logfile", "access", "app:wsgi").ready()
+        worker.get("/one")
+        os.rename(self.path("access"), self.path("access.1"))
+        worker.kill(signal.SIGUSR1)
+        worker.get("/two")
+        worker.stop()
+        self.assertIn("/one", self.read("access.1"))
+        self.assertIn("/two", self.read("access"))
+
+    def test_class_of_the_users_own(self):
+        self.write("mine.py", "from gunicorn.workers.sync import SyncWorker\n"
+                   "class Mine(SyncWorker):\n"
+                   "    def init_process(self):\n"
+                   "        self.log.info('mine')\n"
+                   "        super().init_process()\n")
+        worker = self.worker("-k", "mine.Mine", "--pythonpath", ".", "app:wsgi").ready()
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("mine", worker.log())
+
+    def test_class_that_never_beats(self):
+        self.write("mine.py", "import signal\n"
+                   "from gunicorn.workers.base import Worker\n"
+                   "class Mute(Worker):\n"
+                   "    def run(self):\n"
+                   "        signal.pause()\n")
+        worker = self.worker("-k", "mine.Mute", "--pythonpath", ".", "-t", "0", "app:wsgi")
+        worker.ready()
+        self.assertEqual(worker.stop(), 0)
+
+    def test_works_without_a_notification_socket(self):
+        for notify in (None, "no/such/socket", "app.py"):
+            with self.subTest(notify):
+                worker = self.worker("app:wsgi", notify=notify)
+                self.assertEqual(worker.get()["pid"], worker.pid)
+                self.assertEqual(worker.stop(), 0)
+
+    def test_works_without_any_of_our_variables(self):
+        worker = self.worker("app:wsgi", bound=False, notify=None,
+                             environment={"WATCHDOG_USEC": "nonsense"})
+        self.assertEqual(worker.get()["pid"], worker.pid)
+
+
+if __name__ == "__main__":
+    unittest.main()
