@@ -29,6 +29,8 @@
  * Datagrams (sd_notify(3) format, one variable a message):
  *   X_TRIMTAB=hello    the helper waits; page->state is TRIMTAB_STATE_READY
  *   X_TRIMTAB=done     a request was served
+ *   X_TRIMTAB=late     a collection that a request had given up waiting for ended, and what it
+ *                      freed was given back too; the results of that request stand as they are
  */
 #pragma once
 
@@ -105,6 +107,7 @@ struct trimtab_page {
 	_Atomic uint64_t n_served;
 	_Atomic uint64_t n_foreign_signals;	/* our signal number, but not from the supervisor */
 	_Atomic uint32_t waits;			/* enum trimtab_wake: how the helper waits now */
+	_Atomic uint32_t n_late_trims;		/* after a collection that came late */
 };
 
 _Static_assert(sizeof(struct trimtab_page) <= TRIMTAB_PAGE_SIZE, "one page");

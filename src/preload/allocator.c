@@ -153,3 +153,9 @@ int allocator_release(void)
 	 * ones (hardened_malloc, scudo) bring a malloc_trim of their own. musl has none. */
 	return allocator.malloc_trim ? allocator.malloc_trim(0) : r;
 }
+
+void allocator_release_own_thread(void)
+{
+	if (allocator.kind == TRIMTAB_ALLOCATOR_MIMALLOC)
+		allocator.mi_collect(true);
+}

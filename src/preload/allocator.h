@@ -14,3 +14,7 @@ enum trimtab_allocator allocator_detect(void);
  * about 0.1 ms per MiB released and holds one arena's lock at a time. Returns what the call
  * returned, which says next to nothing: measure the resident set instead. */
 int allocator_release(void);
+
+/* What only the thread that owns a heap can do for it, for allocators with a heap per thread.
+ * Called on a thread of the application, at a point where it may call malloc. */
+void allocator_release_own_thread(void);

@@ -9,18 +9,18 @@
 #include "preload/helper.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "preload/allocator.h"
 #include "preload/notify.h"
+#include "preload/python.h"
 #include "preload/self.h"
 
 #ifndef CLOSE_RANGE_UNSHARE
@@ -31,6 +31,14 @@
  * TLS alone fills the smaller. */
 static const size_t stack_sizes[] = { 128 * 1024, 1024 * 1024 };
 
+enum {
+	DEFAULT_GC_WAIT_MSEC = 1000,
+	MAX_GC_WAIT_MSEC = 60000,
+};
+
+#define FIRST_LATE_PAUSE_NSEC UINT64_C(50000000)
+#define MAX_LATE_PAUSE_NSEC   UINT64_C(30000000000)
+
 static struct {
 	struct trimtab_page *page;
 	pid_t tid;
@@ -39,6 +47,8 @@ static struct {
 	int signal_number;
 	uint32_t cookie_low;
 	uint32_t served;
+	/* While a collection is late: when to look again. 0: none is. */
+	uint64_t late_pause_nsec;
 } helper;
 
 static void publish(_Atomic uint32_t *field, uint32_t value)
@@ -51,17 +61,39 @@ static void publish64(_Atomic uint64_t *field, uint64_t value)
 	atomic_store_explicit(field, value, memory_order_relaxed);
 }
 
+static unsigned gc_wait_msec(void)
+{
+	uint32_t msec =
+		atomic_load_explicit(&helper.page->gc_wait_msec, memory_order_relaxed);
+
+	if (msec == 0)
+		return DEFAULT_GC_WAIT_MSEC;
+	return msec < MAX_GC_WAIT_MSEC ? msec : MAX_GC_WAIT_MSEC;
+}
+
+static enum trimtab_gc_result collect(void)
+{
+	enum trimtab_gc_result result = python_collect(gc_wait_msec());
+
+	if (result == TRIMTAB_GC_TIMEOUT)
+		helper.late_pause_nsec = FIRST_LATE_PAUSE_NSEC;
+	return result;
+}
+
 static void serve(uint32_t operations)
 {
 	struct trimtab_page *page = helper.page;
+	enum trimtab_gc_result gc = TRIMTAB_GC_NOT_ASKED;
 	uint64_t began = self_now_nsec();
 	int r = 0;
 
 	publish(&page->state, TRIMTAB_STATE_BUSY);
 	publish64(&page->began_nsec, began);
 	publish64(&page->rss_before_bytes, self_rss_bytes());
-	publish(&page->gc_result, TRIMTAB_GC_NOT_ASKED);
 	publish64(&page->purged_bytes, 0);
+	if (operations & TRIMTAB_OP_GC)
+		gc = collect();
+	publish(&page->gc_result, gc);
 	if (operations & TRIMTAB_OP_TRIM)
 		r = allocator_release();
 	publish(&page->trim_returned, (uint32_t)r);
@@ -69,6 +101,16 @@ static void serve(uint32_t operations)
 	publish64(&page->ended_nsec, self_now_nsec());
 	atomic_fetch_add_explicit(&page->n_served, 1, memory_order_relaxed);
 	publish(&page->state, TRIMTAB_STATE_READY);
+}
+
+/* What a collection frees after we stopped waiting for it goes back as well. The results of the
+ * request stay as they are. */
+static void trim_after_late_collection(void)
+{
+	helper.late_pause_nsec = 0;
+	(void)allocator_release();
+	atomic_fetch_add_explicit(&helper.page->n_late_trims, 1, memory_order_relaxed);
+	notify_send("X_TRIMTAB=late");
 }
 
 /* A signal of our number that was not for us. While we wait for it the kernel may choose us for
@@ -107,29 +149,40 @@ static void take_foreign_signal(siginfo_t *info)
 	(void)syscall(SYS_rt_sigqueueinfo, helper.tid, info->si_signo, info);
 }
 
-static void wait_for_signal(void)
+static void wait_for_signal(const struct timespec *timeout)
 {
 	siginfo_t info = { 0 };
 	sigset_t set;
 
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, helper.signal_number);
-	/* Not sigwaitinfo(3): glibc shows SI_TKILL as SI_USER. EINTR is the C library's own signal
-	 * for setuid(2), or SIGCONT. */
-	if (syscall(SYS_rt_sigtimedwait, &set, &info, NULL, (size_t)_NSIG / 8) < 0)
+	/* Not sigtimedwait(3): glibc shows SI_TKILL as SI_USER. EINTR is the C library's own
+	 * signal for setuid(2), or SIGCONT. */
+	if (syscall(SYS_rt_sigtimedwait, &set, &info, timeout, (size_t)_NSIG / 8) < 0)
 		return;
 	if (info.si_code != SI_QUEUE ||
 	    (uint32_t)info.si_value.sival_int != helper.cookie_low)
 		take_foreign_signal(&info);
 }
 
+/* Sleeps without end, but for the time in which a collection is late. Its end is looked for
+ * ever more rarely: a main thread that sleeps for long has nothing to free either. */
 static void wait_for_request(void)
 {
+	struct timespec pause, *timeout = NULL;
+
+	if (helper.late_pause_nsec > 0) {
+		pause.tv_sec = (time_t)(helper.late_pause_nsec / 1000000000u);
+		pause.tv_nsec = (long)(helper.late_pause_nsec % 1000000000u);
+		timeout = &pause;
+		if (helper.late_pause_nsec < MAX_LATE_PAUSE_NSEC)
+			helper.late_pause_nsec *= 2;
+	}
 	if (helper.wake == TRIMTAB_WAKE_SIGNAL)
-		wait_for_signal();
+		wait_for_signal(timeout);
 	else
 		(void)syscall(SYS_futex, &helper.page->request, FUTEX_WAIT, helper.served,
-			      NULL, NULL, 0);
+			      timeout, NULL, 0);
 }
 
 /* From here on no descriptor of ours is the application's, and none of its descriptors is kept
@@ -138,6 +191,16 @@ static void wait_for_request(void)
 static void give_up_descriptors(void)
 {
 	(void)syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE);
+}
+
+static void serve_request(uint32_t request)
+{
+	struct trimtab_page *page = helper.page;
+
+	serve(atomic_load_explicit(&page->operations, memory_order_relaxed));
+	helper.served = request;
+	atomic_store_explicit(&page->done, request, memory_order_release);
+	notify_send("X_TRIMTAB=done");
 }
 
 static void *helper_main(void *unused)
@@ -156,14 +219,12 @@ static void *helper_main(void *unused)
 		uint32_t request =
 			atomic_load_explicit(&page->request, memory_order_acquire);
 
-		if (request == helper.served) {
+		if (request != helper.served)
+			serve_request(request);
+		else if (helper.late_pause_nsec > 0 && !python_collection_is_due())
+			trim_after_late_collection();
+		else
 			wait_for_request();
-			continue;
-		}
-		serve(atomic_load_explicit(&page->operations, memory_order_relaxed));
-		helper.served = request;
-		atomic_store_explicit(&page->done, request, memory_order_release);
-		notify_send("X_TRIMTAB=done");
 	}
 	return NULL;
 }

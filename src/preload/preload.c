@@ -13,6 +13,7 @@
 #include "preload/leave.h"
 #include "preload/notify.h"
 #include "preload/page.h"
+#include "preload/python.h"
 #include "trimtab/preload.h"
 
 static void come_alive(const char *page_variable)
@@ -27,6 +28,7 @@ static void come_alive(const char *page_variable)
 	if (!page)
 		return;
 	notify_capture();
+	python_detect();
 	if (helper_start(page, allocator_detect()) == 0)
 		leave_prepare();
 }

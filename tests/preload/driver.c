@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -172,6 +173,8 @@ int driver_start(struct driver *driver, const struct driver_setup *setup,
 	int input[2], output[2], r;
 
 	*driver = nothing;
+	if (access(library_of(setup), R_OK) < 0)
+		return -errno; /* the loader would only print a warning */
 	r = make_page(driver, setup);
 	if (r == 0)
 		r = make_socket(driver, setup->abstract_socket);
@@ -208,6 +211,8 @@ static void note_message(struct driver *driver)
 		driver->heard_hello = true;
 	if (strcmp(text, "X_TRIMTAB=done") == 0)
 		driver->heard_done = true;
+	if (strcmp(text, "X_TRIMTAB=late") == 0)
+		driver->heard_late = true;
 }
 
 static bool await_flag(struct driver *driver, const bool *flag)
@@ -232,6 +237,11 @@ static bool await_flag(struct driver *driver, const bool *flag)
 bool driver_await_hello(struct driver *driver)
 {
 	return await_flag(driver, &driver->heard_hello);
+}
+
+bool driver_await_late(struct driver *driver)
+{
+	return await_flag(driver, &driver->heard_late);
 }
 
 bool driver_await_done(struct driver *driver)
@@ -325,6 +335,26 @@ int driver_await_end(struct driver *driver)
 	}
 	return WIFEXITED(driver->status) ? WEXITSTATUS(driver->status)
 					 : -WTERMSIG(driver->status);
+}
+
+/* Nothing tells when a process falls asleep, so this looks again and again. */
+bool driver_await_reading(const struct driver *driver)
+{
+	usec_t since = time_now_usec();
+	char path[64], wanted[32];
+
+	(void)snprintf(path, sizeof path, "/proc/%d/syscall", (int)driver->pid);
+	(void)snprintf(wanted, sizeof wanted, "%d 0x0 ", SYS_read);
+	while (patience(driver, since) > 0) {
+		auto_file FILE *f = fopen(path, "re");
+		char line[256] = "";
+
+		if (f && fgets(line, sizeof line, f) &&
+		    strncmp(line, wanted, strlen(wanted)) == 0)
+			return true;
+		(void)sched_yield();
+	}
+	return false;
 }
 
 uint64_t driver_rss_bytes(const struct driver *driver)

@@ -62,6 +62,7 @@ struct driver {
 		patience_msec; /* DRIVER_PATIENCE_MSEC, unless a test expects no answer */
 	bool heard_hello;
 	bool heard_done;
+	bool heard_late;
 };
 
 /* Starts a program. It must be ended with driver_stop. Returns 0 or -errno. */
@@ -74,6 +75,7 @@ void driver_stop(struct driver *driver);
 /* Wait for the datagram; false when the program ends first. */
 bool driver_await_hello(struct driver *driver);
 bool driver_await_done(struct driver *driver);
+bool driver_await_late(struct driver *driver);
 
 /* Asks as the contract says, without waiting. Returns 0, or -errno of the signal. */
 int driver_request(struct driver *driver, uint32_t operations);
@@ -95,5 +97,8 @@ long driver_ask(const struct driver *driver, const char *line);
 
 /* Waits for the program's end: its exit code, or -signal. */
 int driver_await_end(struct driver *driver);
+
+/* Waits until the program's main thread sleeps in read(2) on its standard input. */
+bool driver_await_reading(const struct driver *driver);
 
 uint64_t driver_rss_bytes(const struct driver *driver);
