@@ -6,11 +6,20 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* Paths and values are whatever the operator typed; a message is one line all the same. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
 void error_vadd(struct config_error *err, const char *format, va_list args)
 {
 	size_t at = strlen(err->text);
 
 	(void)vsnprintf(err->text + at, sizeof(err->text) - at, format, args);
+	make_printable(err->text + at);
 }
 
 int error_set(struct config_error *err, const char *format, ...)
@@ -49,9 +58,9 @@ const char *error_quote(const char *text, char buf[ERROR_QUOTE_MAX])
 		while (keep > 0 && ((unsigned char)text[keep] & 0xc0) == 0x80)
 			keep--;
 	}
-	for (size_t i = 0; i < keep; i++)
-		buf[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
+	memcpy(buf, text, keep);
 	(void)strcpy(buf + keep, keep < n ? "..." : "");
+	make_printable(buf);
 	return buf;
 }
 

@@ -5,7 +5,7 @@
 
 #include "config/config.h"
 
-/* Sets the text; what does not fit is cut. Answers CONFIG_BAD. */
+/* Sets the text; what does not fit is cut, and control characters become ?. Answers CONFIG_BAD. */
 int error_set(struct config_error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -71,11 +71,8 @@ static int next_line(struct load *l)
 {
 	switch (source_next(&l->source)) {
 	case SOURCE_TOO_LONG:
-		return error_set(
-			l->err,
-			"%s:%u: the line is too long; allowed: %d bytes, with the "
-			"lines it continues on",
-			l->name, l->source.number, SOURCE_LINE_MAX);
+		return error_set(l->err, "%s:%u: the line is too long; allowed: %d bytes",
+				 l->name, l->source.number, SOURCE_LINE_MAX);
 	case SOURCE_NUL:
 		return error_set(l->err,
 				 "%s:%u: the line contains a NUL byte: no text file",
@@ -148,9 +145,7 @@ static int on_key(void *userdata, const char *section, const char *key,
 	while (*l->value == ' ' || *l->value == '\t')
 		l->value++;
 	if (!*section)
-		l->result = fail_line(
-			l, "a key before any section; allowed: [pool] and the like "
-			   "first");
+		l->result = fail_line(l, "comes before any [SECTION]; put it below one");
 	else
 		l->result = take_value(l, section, key);
 	if (l->result != 0)
@@ -167,9 +162,7 @@ static int fail_syntax(struct load *l, const char *text, size_t n, int n_lines)
 	source_init(&l->source, text, n);
 	while (n_lines-- > 0)
 		(void)source_next(&l->source);
-	return fail_line(
-		l, "cannot be read; allowed: [SECTION], KEY = VALUE, or a comment after "
-		   "; or #");
+	return fail_line(l, "cannot be read; allowed: [SECTION], KEY = VALUE, # comment");
 }
 
 int config_load_text(struct config *c, const char *name, const char *text, size_t n,

@@ -91,8 +91,7 @@ static int parse_size(const struct value_spec *spec, const char *text,
 
 static int parse_time(const struct value_spec *spec, const char *text, usec_t *ret)
 {
-	bool may_be_off =
-		spec->kind == KIND_TIME_OR_OFF || spec->kind == KIND_TIME_OR_AUTO;
+	bool may_be_off = spec->kind != KIND_TIME;
 	usec_t t;
 	int r;
 
