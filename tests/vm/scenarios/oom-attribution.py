@@ -3,7 +3,7 @@ named as such, with the counters; a plain kill -9 and a crash are not. Each is r
 import os
 import signal
 
-from vmtest import Pool, ask, check, equal, note, wait_until
+from vmtest import Pool, ask, check, equal, note
 from vmtest.journal import number
 
 TIMEOUT = 270
@@ -22,48 +22,53 @@ worker-max = 200M
 """
 
 
-def at_its_own_limit(pool, worker, pid):
+# Each ends one worker in its own way and returns the pid.
+
+
+def at_its_own_limit(pool, pids):
     """A limit written below what a worker uses makes the kernel kill at once."""
-    pool.leaf(worker).write("memory.max", 1 * MIB)
+    pool.leaf(1).write("memory.max", 1 * MIB)
+    return pids[1]
 
 
-def at_the_limit_of_the_pool(pool, worker, pid):
-    # The fattest goes, and one is enough. Reclaim comes first, so the limit must be one that
-    # page cache cannot meet.
-    wait_until(lambda: ask(ADDRESS, "/leak?mb=64&once=1")["pid"] == pid,
-               f"worker {worker} to be asked")
+def at_the_limit_of_the_pool(pool, pids):
+    """The kernel takes the fattest, and one is enough. Reclaim comes first, so the limit is one
+    that page cache cannot meet."""
+    pid = ask(ADDRESS, "/leak?mb=64")["pid"]
     cgroup = pool.cgroup
     limit = cgroup.read("memory.max")
     cgroup.write("memory.max", cgroup.keyed("memory.stat")["anon"] - 24 * MIB)
     cgroup.write("memory.max", limit)
+    return pid
 
 
-def by_hand(pool, worker, pid):
-    os.kill(pid, signal.SIGKILL)
+def by_hand(pool, pids):
+    os.kill(pids[2], signal.SIGKILL)
+    return pids[2]
 
 
-def by_a_crash(pool, worker, pid):
-    os.kill(pid, signal.SIGSEGV)
+def by_a_crash(pool, pids):
+    os.kill(pids[3], signal.SIGSEGV)
+    return pids[3]
 
 
 def killed(pool, how, cause, status, by_kernel):
     pids = pool.wait_serving(N)
-    worker = min(pids)
-    pid = pids[worker]
-    n_ready = len(pool.records("ready", TRIMTAB_WORKER=worker))
-    how(pool, worker, pid)
+    n_ready = {worker: len(pool.records("ready", TRIMTAB_WORKER=worker)) for worker in pids}
+    pid = how(pool, pids)
+    worker = next(worker for worker in pids if pids[worker] == pid)
     end = pool.wait_record("exit", TRIMTAB_PID=pid)
-    equal(end.get("TRIMTAB_CAUSE"), cause, f"cause of an end {how.__name__}")
-    equal(number(end, "TRIMTAB_STATUS"), int(status), f"status of an end {how.__name__}")
+    what = how.__name__.replace("_", " ")
+    note(f"{what}: {end.get('MESSAGE')}")
+    equal(end.get("TRIMTAB_CAUSE"), cause, f"cause of an end {what}")
+    equal(number(end, "TRIMTAB_STATUS"), int(status), f"status of an end {what}")
     kills = number(end, "TRIMTAB_OOM_KILL")
-    check(bool(kills) == by_kernel, f"{how.__name__}: {kills} kernel kills in the record")
+    check(bool(kills) == by_kernel, f"{what}: {kills} kernel kills in the record")
     equal(end.get("PRIORITY"), "3", "priority of the record of an unexpected end")
-    note(f"{how.__name__.replace('_', ' ')}: {end.get('MESSAGE')}")
-    pool.wait_record("ready", TRIMTAB_WORKER=worker, count=n_ready + 1)
-    others = {number: other for number, other in pids.items() if number != worker}
+    pool.wait_record("ready", TRIMTAB_WORKER=worker, count=n_ready[worker] + 1)
     now = pool.wait_serving(N)
-    equal({number: now[number] for number in others}, others, "the other workers")
-    check(now[worker] != pid, f"worker {worker} was not replaced")
+    check(now.pop(worker) != pid, f"worker {worker} was not replaced")
+    equal(now, {other: pids[other] for other in now}, "the other workers")
 
 
 def scenario():

@@ -44,7 +44,10 @@ class Unit:
         return self
 
     def stop(self, check=True):
-        run("systemctl", "stop", self.name, check=check)
+        # systemd forgets a transient unit that ended well by itself, and then knows no such
+        # unit to stop.
+        if self.show("LoadState") == "loaded":
+            run("systemctl", "stop", self.name, check=check)
         run("systemctl", "reset-failed", self.name, check=False)
         if self in _open_units:
             _open_units.remove(self)
