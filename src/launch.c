@@ -260,8 +260,8 @@ static int take_description(struct launch *l, const struct config *c, struct jso
 	return take_warnings(l, o);
 }
 
-static int describe(struct launch *l, const struct config *c, const char *adapter, char **words,
-		    size_t n_words, struct config_error *err)
+static int describe(struct launch *l, const struct config *c, size_t n_words,
+		    struct config_error *err)
 {
 	char **argv = calloc(n_words + 5, sizeof(*argv));
 	struct environment_plan plan = { .extra = c->pool_env.items, .n_extra = c->pool_env.n,
@@ -272,10 +272,10 @@ static int describe(struct launch *l, const struct config *c, const char *adapte
 
 	if (argv && env) {
 		argv[0] = l->program;
-		argv[1] = (char *)adapter;
+		argv[1] = l->adapter;
 		argv[2] = (char *)"--describe";
 		argv[3] = (char *)"--";
-		memcpy(argv + 4, words, n_words * sizeof(*argv));
+		memcpy(argv + 4, l->words, n_words * sizeof(*argv));
 		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, &text, &status);
 	}
 	free(argv);
@@ -309,9 +309,6 @@ static int describe(struct launch *l, const struct config *c, const char *adapte
 
 static int prepare_gunicorn(struct launch *l, const struct config *c, struct config_error *err)
 {
-	auto_free char *adapter = find_own_file("python/trimtab_gunicorn.py",
-						TRIMTAB_PKGLIBDIR "/trimtab_gunicorn.py");
-	char **words = NULL;
 	size_t n = 0;
 	int r;
 
@@ -320,47 +317,46 @@ static int prepare_gunicorn(struct launch *l, const struct config *c, struct con
 	if (!l->program)
 		return config_blame(c, KEY_pool_python, 0, err,
 				    "no such Python interpreter; is gunicorn installed and on PATH?");
-	if (!adapter)
+	l->adapter = find_own_file("python/trimtab_gunicorn.py",
+				   TRIMTAB_PKGLIBDIR "/trimtab_gunicorn.py");
+	if (!l->adapter)
 		return config_blame(c, KEY_pool_gunicorn, 0, err,
 				    "trimtab_gunicorn.py is not installed in " TRIMTAB_PKGLIBDIR);
-	r = config_split_words(c->pool_gunicorn, &words, &n);
+	r = config_split_words(c->pool_gunicorn, &l->words, &n);
 	if (r != 0)
 		return r < 0 ? r : LAUNCH_BAD;
-	r = describe(l, c, adapter, words, n, err);
-	if (r != 0) {
-		config_free_words(words);
+	r = describe(l, c, n, err);
+	if (r != 0)
 		return r;
-	}
-
 	l->argv = calloc(n + 4, sizeof(*l->argv));
-	if (!l->argv) {
-		config_free_words(words);
+	if (!l->argv)
 		return -ENOMEM;
-	}
-	l->argv[0] = strdup(l->program);
-	l->argv[1] = TAKE(adapter);
-	l->argv[2] = strdup("--");
-	memcpy(l->argv + 3, words, n * sizeof(*words));
-	free(words); /* the words themselves are argv's now */
+	l->argv[0] = l->program;
+	l->argv[1] = l->adapter;
+	l->argv[2] = (char *)"--";
+	memcpy(l->argv + 3, l->words, n * sizeof(*l->words));
 	return 0;
 }
 
 static int prepare_command(struct launch *l, const struct config *c, struct config_error *err)
 {
 	size_t n = 0;
-	int r = config_split_words(c->pool_command, &l->argv, &n);
+	int r = config_split_words(c->pool_command, &l->words, &n);
 
 	if (r != 0)
 		return r < 0 ? r : LAUNCH_BAD;
-	l->program = find_program(l->argv[0]);
+	l->argv = calloc(n + 1, sizeof(*l->argv));
+	l->what = strdup(c->pool_command);
+	if (!l->argv || !l->what)
+		return -ENOMEM;
+	memcpy(l->argv, l->words, n * sizeof(*l->words));
+	l->program = n > 0 ? find_program(l->argv[0]) : NULL;
 	if (!l->program)
 		return config_blame(c, KEY_pool_command, 0, err,
 				    "there is no executable program of that name");
 	if (l->workers == 0)
 		l->workers = 1;
-	l->watchdog_usec = c->restart_watchdog == CONFIG_TIME_AUTO ? 0 : c->restart_watchdog;
-	l->what = strdup(c->pool_command);
-	return l->what ? 0 : -ENOMEM;
+	return 0;
 }
 
 static int copy_binds(struct launch *l, const struct config *c)
@@ -424,7 +420,9 @@ struct launch *launch_free(struct launch *l)
 	for (size_t i = 0; i < l->n_binds; i++)
 		free(l->binds[i]);
 	free(l->binds);
-	config_free_words(l->argv);
+	free(l->argv);
+	config_free_words(l->words);
+	free(l->adapter);
 	free(l->program);
 	free(l->preload);
 	free(l->what);

@@ -11,7 +11,9 @@
 
 struct launch {
 	char *program;		/* absolute path to execute */
-	char **argv;
+	char **argv;		/* points into what follows */
+	char **words;		/* of gunicorn or the command, one block */
+	char *adapter;		/* of gunicorn's workers, or NULL */
 	bool gunicorn;
 	char *preload;		/* the library to preload, or NULL */
 	unsigned workers;

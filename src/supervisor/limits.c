@@ -14,8 +14,8 @@ static uint64_t read_whole(int root_fd, uint64_t *ret_automatic)
 	uint64_t limit = UINT64_MAX, total = UINT64_MAX, available;
 
 	(void)proc_meminfo(&total, &available);
-	if (root_fd >= 0)
-		(void)cgroup_effective_limit(root_fd, &limit);
+	if (root_fd < 0 || cgroup_effective_limit(root_fd, &limit) != 0)
+		(void)cgroup_own_limit(&limit); /* read-only cgroups still tell, v1 ones too */
 	if (limit < total) {
 		*ret_automatic = limit;
 		return limit;

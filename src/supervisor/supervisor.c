@@ -61,6 +61,10 @@ static void report_status(struct supervisor *s)
 
 	for (unsigned i = 0; i < s->n_slots; i++)
 		n_serving += s->slots[i].worker && s->slots[i].worker->state == WORKER_SERVING;
+	if (n_serving == s->told_serving && s->target == s->told_target)
+		return;
+	s->told_serving = n_serving;
+	s->told_target = s->target;
 	record_notify_manager("STATUS=%u of %u workers serve", n_serving, s->target);
 }
 

@@ -145,6 +145,7 @@ struct supervisor {
 	sd_event_source *step, *timer, *notify, *stop_timer;
 	sd_event_source *pool_pressure, *host_pressure, *orphans;
 	bool futile_told;
+	unsigned told_serving, told_target; /* last STATUS= */
 };
 
 /* Event priorities: what the kernel says of memory comes before the exit that it explains. */

@@ -1,0 +1,152 @@
+"""Measures a trimtab supervisor beside a gunicorn master, both alive in the same run.
+
+    idle     memory (PSS) and wakeups of the process that supervises, over an idle minute
+    replace  kill -9 of a worker to the next answer, median of several kills
+
+Every figure comes in pairs and as a ratio: the machine is shared, and only the ratio travels.
+"""
+import argparse
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+APP = '''import os
+PID = b"%d" % os.getpid()
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [PID]
+'''
+
+
+class Server:
+    """One of the two, with its workers, on a port of its own."""
+
+    def __init__(self, name, command, folder, port):
+        self.name = name
+        self.port = port
+        self.log = open(folder / (name + ".log"), "w")
+        self.process = subprocess.Popen(command, cwd=folder, stdout=self.log, stderr=self.log)
+        self.wait_until(lambda: self.answer() is not None)
+
+    def wait_until(self, true, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not true():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                sys.exit("bench: %s does not serve:\n%s" % (self.name, open(self.log.name).read()))
+
+    def answer(self):
+        """The pid that answers, or None."""
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            connection.request("GET", "/", headers={"Connection": "close"})
+            return int(connection.getresponse().read())
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def workers(self):
+        with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as f:
+            return [int(pid) for pid in f.read().split()]
+
+    def pss_kib(self):
+        with open("/proc/%d/smaps_rollup" % self.process.pid) as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+
+    def wakeups(self):
+        total = 0
+        for task in os.listdir("/proc/%d/task" % self.process.pid):
+            with open("/proc/%d/task/%s/status" % (self.process.pid, task)) as f:
+                total += next(int(line.split()[1]) for line in f
+                              if line.startswith("voluntary_ctxt_switches"))
+        return total
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start(build, folder, workers, arguments):
+    servers = []
+    for name in ("trimtab", "gunicorn"):
+        port = free_port()
+        words = ["-w", str(workers), "-b", "127.0.0.1:%d" % port] + arguments + ["app:app"]
+        command = ["gunicorn"] + words
+        if name == "trimtab":
+            command = [build + "/src/trimtab", "--set", "pool.name=bench-%d" % port,
+                       "--set", "log.level=warning"] + command
+        servers.append(Server(name, command, folder, port))
+    return servers
+
+
+def row(what, ours, theirs, unit):
+    ratio = "%8.2f" % (ours / theirs) if theirs else "       -"
+    print("%-46s %9.1f %9.1f  %-5s %s" % (what, ours, theirs, unit, ratio), flush=True)
+
+
+def idle(build, folder, seconds):
+    for label, extra in (("", []), (", no worker timeout", ["--timeout", "0"])):
+        servers = start(build, folder, 4, ["-k", "gthread", "--threads", "4"] + extra)
+        for server in servers:
+            server.wait_until(lambda: len(server.workers()) == 4)
+        before = [server.wakeups() for server in servers]
+        time.sleep(seconds)  # the measurement itself: nothing is to happen
+        woken = [(server.wakeups() - old) * 60 / seconds
+                 for server, old in zip(servers, before)]
+        pss = [server.pss_kib() / 1024 for server in servers]
+        if not label:
+            row("supervisor's memory (PSS), 4 workers", *pss, "MiB")
+        row("supervisor's wakeups in an idle minute" + label, *woken, "")
+        for server in servers:
+            server.stop()
+
+
+def time_one_kill(server):
+    old = server.answer()
+    began = time.monotonic()
+    os.kill(old, signal.SIGKILL)
+    while True:
+        pid = server.answer()
+        if pid is not None and pid != old:
+            return (time.monotonic() - began) * 1000
+
+
+def replace(build, folder, kills):
+    servers = start(build, folder, 1, ["-k", "gthread"])
+    times = {server.name: [] for server in servers}
+    for _ in range(kills):
+        for server in servers:  # interleaved: both see the same noise
+            times[server.name].append(time_one_kill(server))
+    row("kill -9 of the only worker to the next answer",
+        statistics.median(times["trimtab"]), statistics.median(times["gunicorn"]), "ms")
+    for server in servers:
+        server.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--idle", type=float, default=60, help="seconds to watch (60)")
+    parser.add_argument("--kills", type=int, default=10, help="kills to take the median of (10)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "app.py").write_text(APP)
+        print("%-46s %9s %9s  %-5s %s" % ("", "trimtab", "gunicorn", "", "   ratio"))
+        replace(options.build, folder, options.kills)
+        idle(options.build, folder, options.idle)
+
+
+main()
