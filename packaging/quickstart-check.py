@@ -124,7 +124,7 @@ class Check:
             + f" in {n_requests} requests")
 
     def trim_one(self):
-        worker = self.get("/fragment?mb=64")["worker"]
+        worker = self.get("/fragment?mb=64")["worker"]  # whichever answers has something to give
         say("trimmed", self.ctl("trim", str(worker)).splitlines()[-1])
         return worker
 
@@ -152,8 +152,7 @@ class Check:
             raise faults[0]
         if after == before:
             raise Failed(f"worker {worker} is still pid {before}: {line}")
-        say("replaced", f"{line}; pid {before} -> {after}, {len(served)} requests meanwhile,"
-            " none failed")
+        say("replaced", f"{line}; {len(served)} requests meanwhile, none failed")
 
     def stop(self):
         began = time.monotonic()
