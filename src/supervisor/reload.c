@@ -244,8 +244,8 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 		break;
 	case SIGUSR2:
 		journal_problem(0, 0, "SIGUSR2 asks for an upgrade in place, which this version does "
-				      "not do: restart it with its sockets held by systemd "
-				      "(trimtab@.socket)");
+				      "not do; with a systemd socket unit a restart loses no "
+				      "connection");
 		break;
 	}
 	return 0;
