@@ -10,12 +10,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "trimtab/control.h"
 #include "util/cleanup.h"
+#include "util/unix.h"
 
 enum { MAX_CLIENTS = 32 };
 
@@ -251,42 +250,14 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
 	return 0;
 }
 
-/* Refuses a path where somebody answers; clears one where nobody does. */
-static int clear_path(const struct sockaddr_un *un)
-{
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct stat st;
-
-	if (fd < 0)
-		return -errno;
-	if (lstat(un->sun_path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	if (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0)
-		return -EADDRINUSE;
-	return unlink(un->sun_path) < 0 ? -errno : 0;
-}
-
 static int listen_at(const char *path)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	int r;
-
-	if (strlen(path) >= sizeof(un.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(un.sun_path, path, strlen(path));
-	r = clear_path(&un);
-	if (r < 0)
-		return r;
-
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const struct unix_owner owner = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	auto_close int fd = unix_bind(path, SOCK_STREAM, &owner);
 
 	if (fd < 0)
-		return -errno;
-	(void)fchmod(fd, 0600);
-	if (bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 || chmod(path, 0600) < 0 ||
-	    listen(fd, MAX_CLIENTS) < 0)
+		return fd;
+	if (listen(fd, MAX_CLIENTS) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }

@@ -7,11 +7,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/unix.h"
 
 enum { MAX_LISTENERS = 8 };
 
@@ -66,21 +65,11 @@ static int on_caller(sd_event_source *source, int fd, uint32_t events, void *use
 
 static int listen_at(const char *path, uid_t uid, gid_t gid)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const struct unix_owner owner = { .mode = 0600, .uid = uid, .gid = gid };
+	auto_close int fd = unix_bind(path, SOCK_STREAM, &owner);
 
 	if (fd < 0)
-		return -errno;
-	if (strlen(path) >= sizeof(un.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(un.sun_path, path, strlen(path));
-	if (unlink(path) < 0 && errno != ENOENT)
-		return -errno;
-	(void)fchmod(fd, 0600);
-	if (bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 || chmod(path, 0600) < 0)
-		return -errno;
-	if ((uid != (uid_t)-1 || gid != (gid_t)-1) && lchown(path, uid, gid) < 0)
-		return -errno;
+		return fd;
 	if (listen(fd, MAX_LISTENERS) < 0)
 		return -errno;
 	return TAKE_FD(fd);

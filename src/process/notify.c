@@ -5,11 +5,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/unix.h"
 
 static void note(struct notify *n, const char *key, const char *value)
 {
@@ -47,26 +46,16 @@ void notify_parse(char *text, struct notify *ret)
 
 int notify_open(const char *path, uid_t uid, gid_t gid)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	auto_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const struct unix_owner owner = { .mode = 0600, .uid = uid, .gid = gid };
+	auto_close int fd = unix_bind(path, SOCK_DGRAM, &owner);
 	int one = 1, room = 1 << 20;
 
 	if (fd < 0)
-		return -errno;
-	if (strlen(path) >= sizeof(un.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(un.sun_path, path, strlen(path));
-	if (unlink(path) < 0 && errno != ENOENT)
-		return -errno;
+		return fd;
 	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0)
 		return -errno;
 	/* A thousand workers may report at once; a full queue would make senders give up. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-	(void)fchmod(fd, 0600);
-	if (bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 || chmod(path, 0600) < 0)
-		return -errno;
-	if ((uid != (uid_t)-1 || gid != (gid_t)-1) && lchown(path, uid, gid) < 0)
-		return -errno;
 	return TAKE_FD(fd);
 }
 

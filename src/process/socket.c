@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/unix.h"
 
 enum { DEFAULT_PORT = 8000 };
 
@@ -204,59 +205,20 @@ static int open_tcp(const struct socket_address *a, int backlog)
 	return r;
 }
 
-/* Removes a socket file that nobody listens on; anything else stays and is an error. */
-static int clear_stale(const char *path, const struct sockaddr_un *un, socklen_t length)
-{
-	struct stat st;
-
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)un, length) == 0 || errno == EAGAIN)
-		return -EADDRINUSE;
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
 static int open_unix(const struct socket_address *a, const struct socket_options *options,
 		     struct socket *s)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	size_t n = strlen(a->path);
-	bool abstract = a->path[0] == '@';
-	socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+	const struct unix_owner owner = {
+		.mode = options->mode,
+		.uid = options->uid,
+		.gid = options->gid,
+	};
+	auto_close int fd = unix_bind(a->path, SOCK_STREAM, &owner);
 	struct stat st;
-	int r;
-
-	memcpy(un.sun_path, a->path, n);
-	if (abstract) {
-		un.sun_path[0] = '\0';
-	} else {
-		length++;
-		r = clear_stale(a->path, &un, length);
-		if (r < 0)
-			return r;
-	}
-
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
-		return -errno;
-	/* The mode of the socket inode is set before bind(2) copies it: never open too wide. */
-	(void)fchmod(fd, options->mode);
-	if (bind(fd, (struct sockaddr *)&un, length) < 0)
-		return -errno;
-	if (!abstract) {
-		if (chmod(a->path, options->mode) < 0)
-			return -errno;
-		if ((options->uid != (uid_t)-1 || options->gid != (gid_t)-1) &&
-		    lchown(a->path, options->uid, options->gid) < 0)
-			return -errno;
+		return fd;
+	if (a->path[0] != '@') {
 		if (lstat(a->path, &st) < 0)
 			return -errno;
 		s->device = st.st_dev;
