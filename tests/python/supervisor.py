@@ -19,8 +19,8 @@ import tempfile
 import time
 import unittest
 
-ADAPTER = os.environ.get("TRIMTAB_ADAPTER") or os.path.join(
-    os.path.dirname(os.path.abspath(__file__)), "../../src/python/trimtab_gunicorn.py")
+ADAPTER = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                       "../../src/python/trimtab_gunicorn.py")
 # A gunicorn (and uvicorn) other than the installed one: directories for PYTHONPATH.
 OTHER_PATH = os.environ.get("TRIMTAB_TEST_PYTHONPATH", "")
 DEADLINE_SEC = 60
@@ -37,7 +37,7 @@ KINDS = {
 
 # "/" says what the process is; "/hold" stops at the gate; "/fork" has a child stopped.
 APPLICATION = '''
-import asyncio, ctypes, json, os, signal, sys
+import asyncio, ctypes, json, os, posix, signal, sys
 
 def gate(name):
     with open(name + ".in", "w") as arrived:
@@ -53,11 +53,12 @@ def death_signal():
 DEATH_SIGNAL = death_signal()  # here, as each thread has its own
 
 def stop_a_child():
-    pid = os.fork()
+    # Not os.fork: gevent's loses a child that ends at once, as gunicorn resets SIGCHLD.
+    pid = posix.fork()
     if pid == 0:
         os.kill(os.getpid(), signal.SIGTERM)
         os._exit(0)
-    os.waitpid(pid, 0)
+    posix.waitpid(pid, 0)
 
 def facts():
     return json.dumps({

@@ -260,11 +260,12 @@ class Configuration(Case):
         self.assertIn("mine", worker.log())
 
     def test_class_that_never_beats(self):
-        self.write("mine.py", "import signal\n"
+        self.write("mine.py", "import select\n"
                    "from gunicorn.workers.base import Worker\n"
                    "class Mute(Worker):\n"
                    "    def run(self):\n"
-                   "        signal.pause()\n")
+                   "        while self.alive:\n"
+                   "            select.select([self.PIPE[0]], [], [])\n")
         worker = self.worker("-k", "mine.Mute", "--pythonpath", ".", "-t", "0", "app:wsgi")
         worker.ready()
         self.assertEqual(worker.stop(), 0)
