@@ -206,7 +206,10 @@ class Heartbeat:
                                        *self._requests())
 
     def count_requests(self, total):
-        """For classes that keep the count elsewhere than in worker.nr."""
+        """For uvicorn, which keeps its count elsewhere than in worker.nr."""
+        if not self._worker.alive and not self.stopping:
+            # gunicorn's reloader says so and no more; uvicorn never looks there.
+            os.kill(os.getpid(), signal.SIGTERM)
         self._worker.nr = total
         if self._request_limit and total >= self._request_limit:
             self._announce_max_requests()

@@ -19,8 +19,8 @@ import tempfile
 import time
 import unittest
 
-ADAPTER = os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                       "../../src/python/trimtab_gunicorn.py")
+ADAPTER = os.path.realpath(os.path.join(os.path.dirname(__file__),
+                                        "../../src/python/trimtab_gunicorn.py"))
 # A gunicorn (and uvicorn) other than the installed one: directories for PYTHONPATH.
 OTHER_PATH = os.environ.get("TRIMTAB_TEST_PYTHONPATH", "")
 DEADLINE_SEC = 60
@@ -120,13 +120,6 @@ class Case(unittest.TestCase):
     def application(self):
         self.write("app.py", APPLICATION)
 
-    def needs(self, kind):
-        """Skip the test where that worker class cannot be had. Returns its arguments."""
-        reason = why_missing(KINDS[kind][0][1])
-        if reason:
-            self.skipTest("no %s worker here: %s" % (kind, reason))
-        return [*KINDS[kind][0], KINDS[kind][1]]
-
     def path(self, name):
         return os.path.join(self.directory, name)
 
@@ -156,6 +149,14 @@ class Case(unittest.TestCase):
         return worker
 
 
+def needed(kind):
+    """gunicorn's arguments for that kind of worker; skips where it cannot be had."""
+    reason = why_missing(KINDS[kind][0][1])
+    if reason:
+        raise unittest.SkipTest("no %s worker in this gunicorn: %s" % (kind, reason))
+    return [*KINDS[kind][0], KINDS[kind][1]]
+
+
 @functools.lru_cache(maxsize=None)
 def why_missing(worker_class):
     """Why the gunicorn under test cannot load that class; "" when it can."""
@@ -163,7 +164,7 @@ def why_missing(worker_class):
                            "util.load_class(sys.argv[1])", worker_class],
                           env=test_environment({}), capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if "Error: " in line]
-    return "" if done.returncode == 0 else " / ".join(lines) or done.stderr
+    return "" if done.returncode == 0 else "".join(lines[:1]) or done.stderr
 
 
 def import_adapter():

@@ -2,7 +2,7 @@
 import signal
 import unittest
 
-from supervisor import Case, Gate
+from supervisor import Case, Gate, needed
 
 
 class Failing(Case):
@@ -55,11 +55,17 @@ class Application(Failing):
         self.assertIn("Traceback", worker.log())
         self.assertIn("Traceback", self.read("error"))
 
-    def test_other_classes(self):
-        for kind in ("gthread", "gevent", "uvicorn", "asgi"):
-            with self.subTest(kind):
-                arguments = self.needs(kind)
-                self.fails(3, "No module named 'app'", *arguments)
+    def test_gthread(self):
+        self.fails(3, "No module named 'app'", *needed("gthread"))
+
+    def test_gevent(self):
+        self.fails(3, "No module named 'app'", *needed("gevent"))
+
+    def test_uvicorn(self):
+        self.fails(3, "No module named 'app'", *needed("uvicorn"))
+
+    def test_asgi(self):
+        self.fails(3, "No module named 'app'", *needed("asgi"))
 
     def test_reload_serves_a_syntax_error(self):
         self.write("shop.py", "def app(:\n")
@@ -74,11 +80,11 @@ class Lifespan(Failing):
         self.write("fail", "")
 
     def test_uvicorn(self):
-        self.fails(3, "SystemExit: 3", *self.needs("uvicorn"), shown="no database")
+        self.fails(3, "SystemExit: 3", *needed("uvicorn"), shown="no database")
 
     def test_asgi(self):
         self.fails(3, "it ended before it served", "--asgi-lifespan", "on",
-                   *self.needs("asgi"), shown="lifespan startup failed")
+                   *needed("asgi"), shown="lifespan startup failed")
 
 
 class Configuration(Failing):

@@ -154,7 +154,7 @@ class Files(Case):
         self.write("gunicorn.conf.py", "import sys\nprint(sys.argv, sys.path)\n")
         done = self.describe("-w", "2", "a")
         self.assertIn("['gunicorn', '-w', '2', 'a']", done.stderr)
-        self.assertNotIn(os.path.dirname(os.path.realpath(ADAPTER)) + "'", done.stderr)
+        self.assertNotIn(os.path.dirname(ADAPTER) + "'", done.stderr)
 
     def test_class_object(self):
         self.write("gunicorn.conf.py", "from gunicorn.workers.sync import SyncWorker\n"

@@ -2,13 +2,11 @@
 import os
 import signal
 import socket
-import struct
-import time
 import types
 import unittest
 from unittest import mock
 
-from supervisor import ADAPTER, Case, Gate, import_adapter
+from supervisor import Case, Gate, import_adapter, needed
 
 
 class Speaking:
@@ -16,10 +14,13 @@ class Speaking:
 
     kind = ""
 
+    @classmethod
+    def setUpClass(cls):
+        cls.arguments = needed(cls.kind)
+
     def setUp(self):
         super().setUp()
         self.application()
-        self.arguments = self.needs(self.kind)
 
     def test_ready_comes_when_the_application_is_loaded(self):
         gate = Gate(self, "import")
