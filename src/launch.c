@@ -237,6 +237,8 @@ static int take_description(struct launch *l, const struct config *c, struct jso
 		return config_blame(c, KEY_pool_gunicorn, 0, err,
 				    "trimtab does not go to the background; leave --daemon out and "
 				    "let systemd start it (trimtab@.service)");
+	if (!c->where[KEY_pool_preload] && is_set(o, "preload_app"))
+		l->preload_mode = CONFIG_PRELOAD_APP;
 	if (l->workers == 0)
 		l->workers = (unsigned)number_of(o, "workers", 1);
 	if (!c->where[KEY_pool_backlog])
@@ -322,6 +324,8 @@ static int prepare_gunicorn(struct launch *l, const struct config *c, struct con
 	if (!l->adapter)
 		return config_blame(c, KEY_pool_gunicorn, 0, err,
 				    "trimtab_gunicorn.py is not installed in " TRIMTAB_PKGLIBDIR);
+	l->template_adapter = find_own_file("python/trimtab_template.py",
+					    TRIMTAB_PKGLIBDIR "/trimtab_template.py");
 	r = config_split_words(c->pool_gunicorn, &l->words, &n);
 	if (r != 0)
 		return r < 0 ? r : LAUNCH_BAD;
@@ -397,6 +401,7 @@ int launch_new(const struct config *c, struct launch **ret, struct config_error 
 	l->gid = (gid_t)-1;
 	l->workers = (unsigned)c->pool_workers;
 	l->backlog = (int)c->pool_backlog;
+	l->preload_mode = c->pool_preload;
 	l->socket_mode = (mode_t)c->pool_socket_mode;
 	l->graceful_usec = c->restart_graceful_timeout;
 	l->watchdog_usec = c->restart_watchdog == CONFIG_TIME_AUTO ? 0 : c->restart_watchdog;
@@ -423,6 +428,7 @@ struct launch *launch_free(struct launch *l)
 	free(l->argv);
 	config_free_words(l->words);
 	free(l->adapter);
+	free(l->template_adapter);
 	free(l->program);
 	free(l->preload);
 	free(l->what);

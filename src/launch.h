@@ -14,7 +14,9 @@ struct launch {
 	char **argv;		/* points into what follows */
 	char **words;		/* of gunicorn or the command, one block */
 	char *adapter;		/* of gunicorn's workers, or NULL */
+	char *template_adapter;	/* of their template, or NULL */
 	bool gunicorn;
+	enum config_preload preload_mode;
 	char *preload;		/* the library to preload, or NULL */
 	unsigned workers;
 	char **binds;		/* addresses as text */

@@ -16,7 +16,8 @@
 
 /* ---- choices: enumerator and word, declared once ---- */
 
-#define CONFIG_CHOICES_PRELOAD(X) X(PRELOAD, NONE, "none")
+#define CONFIG_CHOICES_PRELOAD(X) \
+	X(PRELOAD, NONE, "none") X(PRELOAD, SERVER, "server") X(PRELOAD, APP, "app")
 #define CONFIG_CHOICES_SURGE(X) \
 	X(SURGE, AUTO, "auto") X(SURGE, ALWAYS, "always") X(SURGE, NEVER, "never")
 #define CONFIG_CHOICES_TRIM(X) \

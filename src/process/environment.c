@@ -18,8 +18,11 @@ static const char *const ours[] = {
 	"LISTEN_PID",		 "LISTEN_FDNAMES",	 "LISTEN_PIDFDID", "FDSTORE",
 	"MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID",
 	"GUNICORN_FD",		 "GUNICORN_PID",	 "TRIMTAB_PAGE",  "TRIMTAB_WORKER",
+	"TRIMTAB_TEMPLATE",
 	"TRIMTAB_POOL",		 "TRIMTAB_SUPERVISOR_PID", "LD_PRELOAD",
 };
+
+#define FIRST_FD ((size_t)3)	/* of LISTEN_FDS; what follows them comes next */
 
 struct builder {
 	char **env;
@@ -110,12 +113,15 @@ static void add_conventions(struct builder *b, const struct environment_plan *pl
 	}
 	/* Without MEMORY_PRESSURE_WRITE: nothing needs to be written to a socket. */
 	add(b, "MEMORY_PRESSURE_WATCH=%s", plan->pressure_path ? plan->pressure_path : "/dev/null");
-	add(b, "TRIMTAB_WORKER=%u", plan->worker);
+	if (plan->worker > 0)
+		add(b, "TRIMTAB_WORKER=%u", plan->worker);
+	else
+		add(b, "TRIMTAB_TEMPLATE=%zu", FIRST_FD + plan->n_listen_fds);
 	add(b, "TRIMTAB_POOL=%s", plan->pool);
 	add(b, "TRIMTAB_SUPERVISOR_PID=%d", (int)getpid());
-	if (plan->preload)
+	if (plan->preload && plan->worker > 0)
 		add(b, TRIMTAB_PAGE_ENV "=%zu:" SPAWN_PID_ROOM ":%016x",
-		    3 + plan->n_listen_fds, 0u);
+		    FIRST_FD + plan->n_listen_fds, 0u);
 }
 
 static void add_preload(struct builder *b, const char *ours_path, const char *theirs)
@@ -160,6 +166,15 @@ char **environment_free(char **env)
 		free(*e);
 	free(env);
 	return NULL;
+}
+
+const char *environment_get(char *const *env, const char *name)
+{
+	size_t n = 0;
+
+	while (env[n])
+		n++;
+	return look_up(env, n, name);
 }
 
 void environment_set_cookie(char **env, uint64_t cookie)

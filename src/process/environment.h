@@ -10,7 +10,8 @@
 #include "util/time.h"
 
 struct environment_plan {
-	unsigned worker;		/* TRIMTAB_WORKER */
+	unsigned worker;		/* TRIMTAB_WORKER; 0: this is the template's environment,
+					 * which gets TRIMTAB_TEMPLATE and no page */
 	const char *pool;		/* TRIMTAB_POOL */
 	char *const *extra;		/* NAME=VALUE of the configuration; they win */
 	size_t n_extra;
@@ -27,6 +28,9 @@ struct environment_plan {
  * that hold the worker's pid end in SPAWN_PID_ROOM. */
 char **environment_new(char *const *base, const struct environment_plan *plan);
 char **environment_free(char **env);
+
+/* The value of NAME, or NULL. */
+const char *environment_get(char *const *env, const char *name);
 
 /* Writes the cookie of this start's page into TRIMTAB_PAGE. */
 void environment_set_cookie(char **env, uint64_t cookie);

@@ -51,7 +51,7 @@ static void pick_name(const struct leaves *all, unsigned number, char *name, siz
 		(void)snprintf(name, size, "worker-%u.%u", number, same + 1);
 }
 
-static int make(struct leaves *all, unsigned number, struct leaf **ret)
+static int make(struct leaves *all, unsigned number, const char *name, struct leaf **ret)
 {
 	CLEANUP(cleanup_leaf) struct leaf *leaf = calloc(1, sizeof(*leaf));
 	int r;
@@ -59,7 +59,7 @@ static int make(struct leaves *all, unsigned number, struct leaf **ret)
 	if (!leaf)
 		return -ENOMEM;
 	*leaf = (struct leaf){ .number = number, .dir_fd = -1, .memory = all->memory };
-	pick_name(all, number, leaf->name, sizeof(leaf->name));
+	(void)snprintf(leaf->name, sizeof(leaf->name), "%s", name);
 	r = cgroup_make(all->root_fd, leaf->name, &leaf->dir_fd);
 	if (r < 0)
 		return r;
@@ -69,6 +69,15 @@ static int make(struct leaves *all, unsigned number, struct leaf **ret)
 	all->first = leaf;
 	*ret = TAKE(leaf);
 	return 0;
+}
+
+int leaf_take_named(struct leaves *all, const char *name, struct leaf **ret)
+{
+	int r = make(all, 0, name, ret);
+
+	if (r == 0)
+		(*ret)->taken = true;
+	return r;
 }
 
 static struct leaf *find_free(const struct leaves *all, unsigned number)
@@ -84,10 +93,12 @@ static struct leaf *find_free(const struct leaves *all, unsigned number)
 int leaf_take(struct leaves *all, unsigned number, struct leaf **ret)
 {
 	struct leaf *leaf = find_free(all, number);
+	char name[sizeof(leaf->name)];
 	int r;
 
 	if (!leaf) {
-		r = make(all, number, &leaf);
+		pick_name(all, number, name, sizeof(name));
+		r = make(all, number, name, &leaf);
 		if (r < 0)
 			return r;
 	}

@@ -33,6 +33,9 @@ struct leaves {
  * limits that the last worker left. Returns 0 or -errno. */
 int leaf_take(struct leaves *all, unsigned number, struct leaf **ret);
 
+/* As leaf_take, for a leaf that belongs to no slot. */
+int leaf_take_named(struct leaves *all, const char *name, struct leaf **ret);
+
 /* Kills every process inside. Returns 0, CGROUP_GONE or -errno. */
 int leaf_kill(struct leaf *leaf);
 

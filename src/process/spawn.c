@@ -176,7 +176,7 @@ static int arrange_descriptors(const struct spawn *how)
 	int above = FIRST_LISTEN_FD + (int)how->n_listen_fds + 1;
 	int null = lift(open("/dev/null", O_RDWR | O_CLOEXEC), above);
 	int output = lift(how->output_fd, above);
-	int page = lift(how->page_fd, above);
+	int extra = lift(how->extra_fd, above);
 
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0)
 		return -1;
@@ -192,7 +192,7 @@ static int arrange_descriptors(const struct spawn *how)
 	for (size_t i = 0; i < how->n_listen_fds; i++)
 		if (dup2(lifted[i], FIRST_LISTEN_FD + (int)i) < 0)
 			return -1;
-	if (page >= 0 && dup2(page, above - 1) < 0)
+	if (extra >= 0 && dup2(extra, above - 1) < 0)
 		return -1;
 	return 0;
 }

@@ -39,8 +39,9 @@ struct spawn {
 	int output_fd;			/* stdout and stderr, or -1 to inherit ours */
 	const int *listen_fds;		/* become 3, 4, ... */
 	size_t n_listen_fds;		/* at most SPAWN_MAX_LISTEN_FDS */
-	int page_fd;			/* becomes 3 + n_listen_fds, or -1 */
-	struct trimtab_page *page;	/* our mapping of it, or NULL */
+	int extra_fd;			/* becomes 3 + n_listen_fds: the trim page, or the
+					 * template's socket; or -1 */
+	struct trimtab_page *page;	/* our mapping of the page, or NULL */
 	bool die_with_parent;		/* PR_SET_PDEATHSIG: no service manager cleans up after us */
 	const char *oom_score_adj;	/* the value we were started with, or NULL to leave it */
 	struct spawn_report *report;

@@ -485,13 +485,13 @@ def set_parent_death_signal(number):
 
 # ---- the worker's life
 
-def work():
-    """Become one worker. Returns the exit status."""
+def work(app=None):
+    """Become one worker, of an application that is loaded or is not. Returns the exit status."""
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
     if expected_parent() != os.getppid():
         return 0
     try:
-        app = load_application()
+        app = app or load_application()
         worker, server, heartbeat = build_worker(app, notifier)
     except SystemExit as leave:
         tell_boot_error(notifier, leave)

@@ -361,7 +361,8 @@ static void write_line(unsigned worker, const char *text, size_t length)
 	}
 
 	char line[LINE_SIZE + 32];
-	int n = snprintf(name, sizeof(name), "worker-%-2u| ", worker);
+	int n = worker > 0 ? snprintf(name, sizeof(name), "worker-%-2u| ", worker)
+			   : snprintf(name, sizeof(name), "template | ");
 
 	memcpy(line, name, (size_t)n);
 	memcpy(line + n, text, length);
@@ -546,6 +547,9 @@ int record_open_output(unsigned worker)
 
 	if (g.target == RECORD_STDERR)
 		return open_output_pipe(worker);
-	(void)snprintf(identifier, sizeof(identifier), "%s/worker-%u", g.pool, worker);
+	if (worker > 0)
+		(void)snprintf(identifier, sizeof(identifier), "%s/worker-%u", g.pool, worker);
+	else
+		(void)snprintf(identifier, sizeof(identifier), "%s/template", g.pool);
 	return sd_journal_stream_fd(identifier, LOG_INFO, /* level_prefix= */ true);
 }

@@ -53,7 +53,7 @@ void record_commit(struct record *r);
 void record_notify_manager(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Opens the descriptor that workers of one slot get as stdout and stderr: a journal stream under
- * the identifier POOL/worker-N, or the write end of a pipe to the writer thread. Blocking is
+ * the identifier POOL/worker-N (0: POOL/template), or the write end of a pipe to the writer thread. Blocking is
  * possible (journald): call it at start-up or when a slot is added, never for a restart.
  * Returns the descriptor (CLOEXEC, caller's) or -errno. */
 int record_open_output(unsigned worker);

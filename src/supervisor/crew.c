@@ -36,6 +36,8 @@ void worker_send_signal(const struct worker *w, int signal_number)
 
 static void kill_everything(const struct worker *w)
 {
+	if (w->forking)
+		return; /* worker_born() will see to it */
 	if (w->leaf && leaf_kill(w->leaf) >= 0)
 		return;
 	/* Its session is its own, so its group has nobody else's processes. It is not reaped yet. */
@@ -374,7 +376,7 @@ static int launch_worker(struct worker *w)
 		.output_fd = w->slot->output_fd,
 		.listen_fds = fds,
 		.n_listen_fds = s->n_sockets,
-		.page_fd = w->page.fd,
+		.extra_fd = w->page.fd,
 		.page = w->page.page,
 		.die_with_parent = !s->managed,
 		.oom_score_adj = s->oom_score_adj[0] ? s->oom_score_adj : NULL,
@@ -439,27 +441,61 @@ int worker_start(struct slot *slot, enum reason reason)
 		return -ENOMEM;
 	prepare_leaf(w);
 	prepare_page(w);
-	r = launch_worker(w);
+	r = template_fork(w);
+	if (r < 0)
+		r = launch_worker(w);
 	if (r < 0)
 		return r;
-	trimpage_close_fd(&w->page);
-	r = watch_exit(w);
-	if (r < 0) {
-		kill_everything(w);
-		return r;
-	}
 
 	started = TAKE(w);
 	started->next = s->workers;
 	s->workers = started;
 	slot->incoming = started;
 	slot->start_reason = reason;
-	watch_worker(started);
 	arm_deadline(started, boot_patience(s));
 	policy_note_started(s->policy, slot->number - 1, started->started_usec);
-	journal_worker_started(slot->number, started->pid,
-			       started->leaf ? started->leaf->name : NULL, reason_text(reason));
+	return started->forking ? 0 : worker_born(started);
+}
+
+int worker_born(struct worker *w)
+{
+	struct slot *slot = w->slot;
+	int r = watch_exit(w);
+
+	w->forking = false;
+	trimpage_close_fd(&w->page);
+	if (r < 0) {
+		journal_problem(slot->number, r, "Cannot watch worker %u: it is killed",
+				slot->number);
+		kill_everything(w);
+		worker_unborn(w, r);
+		return r;
+	}
+	watch_worker(w);
+	journal_worker_started(slot->number, w->pid, w->leaf ? w->leaf->name : NULL,
+			       reason_text(slot->start_reason));
+	/* It may have been asked to go while it was being made. */
+	if (w->state == WORKER_DRAINING)
+		worker_send_signal(w, SIGTERM);
+	else if (w->state != WORKER_BOOTING)
+		kill_everything(w);
 	return 0;
+}
+
+void worker_unborn(struct worker *w, int error)
+{
+	struct supervisor *s = w->supervisor;
+	struct slot *slot = w->slot;
+
+	journal_problem(slot->number, error, "Worker %u could not be made", slot->number);
+	policy_note_boot_failed(s->policy, slot->number - 1, supervisor_now(s));
+	if (slot->incoming == w)
+		slot->incoming = NULL;
+	if (slot->worker == w)
+		slot->worker = NULL;
+	answer_recycle(slot, "the replacement could not be made");
+	worker_free(w);
+	supervisor_wake(s);
 }
 
 /* ---- what workers say ---- */
@@ -548,6 +584,16 @@ int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 	return 0;
 }
 
+static bool is_ours(const struct supervisor *s, pid_t pid)
+{
+	if ((s->template && s->template->pid == pid) || (s->successor && s->successor->pid == pid))
+		return true;
+	for (const struct worker *w = s->workers; w; w = w->next)
+		if (w->pid == pid || w->forking) /* it might be this one, unknown yet */
+			return true;
+	return false;
+}
+
 /* As subreaper we inherit what workers leave behind. Our own workers are reaped through their
  * pidfds: stop at the first of them, its own callback will look again. */
 int on_orphan(sd_event_source *source, const struct signalfd_siginfo *unused, void *userdata)
@@ -558,14 +604,9 @@ int on_orphan(sd_event_source *source, const struct signalfd_siginfo *unused, vo
 	(void)source;
 	(void)unused;
 	for (;;) {
-		bool own = false;
-
 		si.si_pid = 0;
-		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
-			return 0;
-		for (const struct worker *w = s->workers; w && !own; w = w->next)
-			own = w->pid == si.si_pid;
-		if (own)
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0 ||
+		    is_ours(s, si.si_pid))
 			return 0;
 		(void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 	}

@@ -22,7 +22,7 @@
 
 void stop_if_empty(struct supervisor *s)
 {
-	if (s->phase != PHASE_STOPPING || s->workers)
+	if (s->phase != PHASE_STOPPING || s->workers || s->template)
 		return;
 	journal_pool("stopped", "The pool %s has stopped", s->config->pool_name);
 	if (s->stop_client) {
@@ -36,6 +36,7 @@ void stop_if_empty(struct supervisor *s)
 static void ask_everybody(struct supervisor *s, bool graceful)
 {
 	s->phase = PHASE_STOPPING;
+	template_dismiss(s);
 	if (!graceful && s->launch->graceful_usec > QUICK_USEC)
 		s->launch->graceful_usec = QUICK_USEC;
 	for (struct worker *w = s->workers; w; w = w->next) {
@@ -168,12 +169,15 @@ static void fit_target(struct supervisor *s)
 	supervisor_wake(s);
 }
 
-void reload(struct supervisor *s)
+void reload_done(struct supervisor *s, const char *error)
 {
-	if (s->phase != PHASE_STARTING && s->phase != PHASE_RUNNING)
-		return;
-	record_notify_manager("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, time_now_usec());
-	if (take_new_config(s)) {
+	if (error) {
+		char text[160];
+
+		(void)snprintf(text, sizeof(text), "The reload failed, %s: the old workers go on",
+			       error);
+		journal_config(false, text);
+	} else {
 		s->generation++;
 		fit_target(s);
 		for (unsigned i = 0; i < s->n_slots; i++) {
@@ -184,6 +188,26 @@ void reload(struct supervisor *s)
 			     s->config->pool_name);
 	}
 	record_notify_manager("READY=1");
+}
+
+void reload(struct supervisor *s)
+{
+	int r;
+
+	if (s->phase != PHASE_STARTING && s->phase != PHASE_RUNNING)
+		return;
+	record_notify_manager("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, time_now_usec());
+	if (!take_new_config(s)) {
+		record_notify_manager("READY=1");
+		return;
+	}
+	if (!s->template) {
+		reload_done(s, NULL);
+		return;
+	}
+	r = template_renew(s);
+	if (r < 0)
+		reload_done(s, strerrordesc_np(-r));
 }
 
 /* ---- signals ---- */

@@ -507,6 +507,7 @@ int setup(struct supervisor *s)
 		     format_bytes(s->limits.budget_bytes).s);
 	report_feasibility(s);
 	watch_pool(s);
+	(void)template_start(s);
 	return 0;
 }
 
@@ -521,6 +522,10 @@ void teardown(struct supervisor *s)
 {
 	while (s->workers)
 		worker_free(s->workers);
+	s->template = template_free(s->template);
+	s->successor = template_free(s->successor);
+	s->template_retry = sd_event_source_disable_unref(s->template_retry);
+	s->template_output_fd = close_fd(s->template_output_fd);
 	for (unsigned i = 0; i < s->n_slots; i++)
 		slot_done(&s->slots[i]);
 	s->trim.timer = sd_event_source_disable_unref(s->trim.timer);

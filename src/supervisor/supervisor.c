@@ -79,6 +79,8 @@ static int on_step(sd_event_source *source, void *userdata)
 		stop_if_empty(s);
 		return 0;
 	}
+	if (template_is_awaited(s))
+		return 0; /* its first word is the next event */
 	observe(s, &seen);
 	decide(s->policy, &s->limits, &seen, &s->decision);
 	apply(s, &s->decision);
@@ -128,6 +130,7 @@ int supervisor_run(const struct arguments *arguments, struct config *config,
 		.pool_pressure_fd = -1,
 		.host_pressure_fd = -1,
 		.pool_events_fd = -1,
+		.template_output_fd = -1,
 		.generation = 1,
 		.root = POOL_NONE,
 	};

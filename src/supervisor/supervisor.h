@@ -64,6 +64,7 @@ struct worker {
 
 	struct trimpage page;
 	struct spawn_report *report;
+	bool forking;			/* the template was asked for it; there is no pid yet */
 	bool hello;			/* its library waits for requests */
 	char status[128];		/* its own STATUS= */
 
@@ -89,6 +90,17 @@ struct slot {
 };
 
 enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_EMPTYING, PHASE_STOPPING };
+
+/* The process that forks workers, while there is one (preload = server or app). */
+struct template {
+	struct supervisor *supervisor;
+	pid_t pid;
+	int pidfd, fd;			/* fd: our end of its socket */
+	bool ready;
+	struct spawn_report *report;
+	usec_t started_usec;
+	sd_event_source *child, *answers, *deadline;
+};
 
 struct trim_under_way {
 	struct worker *worker;		/* NULL: none */
@@ -130,6 +142,13 @@ struct supervisor {
 	struct policy *policy;
 	struct slot_seen *seen;
 	struct decision decision;
+
+	struct template *template;	/* forks now, or boots first; NULL: workers are executed */
+	struct template *successor;	/* of a reload, until it is ready */
+	struct leaf *template_leaf;
+	int template_output_fd;
+	unsigned template_failures;	/* in a row */
+	sd_event_source *template_retry;
 
 	struct slot *slots;
 	unsigned n_slots;		/* slots in use */
@@ -207,6 +226,25 @@ void worker_free(struct worker *w);
 int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata);
 int on_orphan(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata);
 
+/* What remains to be done once the worker's process exists. 0 or -errno: it was killed. */
+int worker_born(struct worker *w);
+/* The template will not make this worker after all. */
+void worker_unborn(struct worker *w, int error);
+
+/* ---- template.c ---- */
+
+/* Starts the template where the configuration wants one. 0 or -errno. */
+int template_start(struct supervisor *s);
+/* Whether starts should wait: the first template is still loading. */
+bool template_is_awaited(const struct supervisor *s);
+/* Asks it for this worker. 0, or -errno: the worker is to be executed instead. */
+int template_fork(struct worker *w);
+/* Starts the successor of a reload; reload_done() follows. 0 or -errno. */
+int template_renew(struct supervisor *s);
+/* Ends it: the pool stops. */
+void template_dismiss(struct supervisor *s);
+struct template *template_free(struct template *t);
+
 /* ---- watch.c ---- */
 
 /* Arms memory.events and PSI of a started worker's leaf; what is missing is left out. */
@@ -239,6 +277,8 @@ void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes,
 
 int watch_signals(struct supervisor *s);
 void reload(struct supervisor *s);
+/* The new generation is known to load (error NULL), or does not. */
+void reload_done(struct supervisor *s, const char *error);
 /* graceful: serve the queue, then drain; else end as fast as workers can. */
 void stop(struct supervisor *s, bool graceful, const char *why);
 /* Ends the loop once the last worker is gone. */

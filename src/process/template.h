@@ -1,0 +1,47 @@
+/* The template (zygote): a process that has loaded what workers share, and forks one on request.
+ *
+ * It is the adapter, started with --template, at the other end of a socket pair. Packets are
+ * text, one request or answer each:
+ *
+ *	ready					it can fork
+ *	fork N WORD... \n NAME=VALUE...		fork worker N; each WORD names a descriptor that
+ *						comes along: output, leaf (its cgroup.procs), page
+ *	forked N PID				it did: double fork, so PID is our child (we are the
+ *						subreaper), in its leaf before it touched memory
+ *	failed N ERRNO				it did not
+ *
+ * It ends when the socket does. Source of why: ARCHITECTURE.md, "Template". */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct template_answer {
+	enum template_word { TEMPLATE_READY, TEMPLATE_FORKED, TEMPLATE_FAILED } word;
+	unsigned worker;	/* FORKED, FAILED */
+	pid_t pid;		/* FORKED */
+	int error;		/* FAILED: negative errno */
+};
+
+struct template_request {
+	unsigned worker;
+	int output_fd;		/* -1: as the template's */
+	int procs_fd;		/* -1: it stays in the template's cgroup */
+	int page_fd;		/* -1: no trims */
+	char *const *env;	/* NAME=VALUE that differ from the template's; NULL-terminated */
+};
+
+/* Makes the pair; *ret_theirs goes to the child. Both CLOEXEC. Returns 0 or -errno. */
+int template_pair(int *ret_ours, int *ret_theirs);
+
+/* Sends a request; never blocks. Returns 0 or -errno: -EAGAIN when the template does not read,
+ * -EPIPE when it is gone, -EMSGSIZE. */
+int template_ask(int fd, const struct template_request *request);
+
+/* Receives one answer. Returns 1, 0 when there is none, or -errno: -EPIPE at the end, -EBADMSG for
+ * a packet that is not understood. */
+int template_hear(int fd, struct template_answer *ret);
+
+/* Parses one packet; text is NUL-terminated. Returns 0 or -EBADMSG. */
+int template_parse(const char *text, struct template_answer *ret);

@@ -1,0 +1,224 @@
+"""Load what gunicorn's workers share once, then fork a worker whenever the supervisor asks.
+
+    trimtab_template.py --preload=server|app -- GUNICORN_ARGS...
+
+server: gunicorn's configuration and worker class; app: the application too. What is loaded is
+collected, frozen out of the garbage collector's sight and trimmed before the first fork, so that
+workers go on sharing it: a collection would otherwise write to every object there is.
+
+Descriptor TRIMTAB_TEMPLATE is a socket of packets, described in src/process/template.h. A worker
+is forked twice: its parent ends at once, so that it becomes the supervisor's child, and it enters
+its own cgroup before it touches memory. What it is from then on is trimtab_gunicorn's.
+
+This process must never serve, never have a second thread of its own making (what a thread holds at
+the fork is held for ever in the worker), and end when the socket does.
+"""
+import array
+import ctypes
+import gc
+import os
+import sys
+import threading
+import traceback
+from os import fork  # bound now, like the socket: gevent replaces both
+from socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET
+from socket import socket as Socket
+
+import trimtab_gunicorn as adapter
+
+PACKET_SIZE = 8192
+N_FDS_MAX = 3
+DEATH_SIGNAL = adapter.parent_death_signal()
+
+
+def main(arguments):
+    if len(arguments) < 2 or arguments[1] != "--" or \
+            arguments[0] not in ("--preload=server", "--preload=app"):
+        print("usage: trimtab_template.py --preload=server|app -- GUNICORN_ARGS...",
+              file=sys.stderr)
+        return 2
+    supervisor = Socket(fileno=int(os.environ.pop("TRIMTAB_TEMPLATE")))
+    supervisor.set_inheritable(False)
+    adapter.leave_no_trace(arguments[2:])
+    try:
+        app = load(with_application=arguments[0] == "--preload=app")
+    except SystemExit:
+        raise
+    except Exception as error:
+        return report(error)
+    warn_of_what_no_fork_survives()
+    settle()
+    supervisor.send(b"ready")
+    return serve_forks(supervisor, app)
+
+
+# ---- loading
+
+def load(with_application):
+    import gunicorn
+
+    app = adapter.load_application()
+    cfg = app.cfg
+    adapter.add_python_paths(cfg)
+    os.environ["SERVER_SOFTWARE"] = gunicorn.SERVER_SOFTWARE
+    cfg.worker_class  # imported by being looked at
+    if with_application:
+        os.environ.update(cfg.env)
+        app.wsgi()
+    return app
+
+
+def report(error):
+    """Say why nothing could be loaded, and which of gunicorn's statuses that is."""
+    from gunicorn.errors import AppImportError
+
+    if isinstance(error, AppImportError):
+        print(error, file=sys.stderr, flush=True)
+        return adapter.STATUS_APP_LOAD
+    traceback.print_exc()
+    return adapter.STATUS_CONFIG if isinstance(error, RuntimeError) else adapter.STATUS_BOOT
+
+
+def warn_of_what_no_fork_survives():
+    """An application that opened these while it was imported breaks in workers, later."""
+    others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    if others:
+        warn("threads started while loading do not exist in workers: %s; start them in "
+             "post_fork or post_worker_init" % ", ".join(others))
+    peers = connected_sockets()
+    if peers:
+        warn("connections opened while loading are shared by all workers: %s; open them in "
+             "post_fork or at the first request" % ", ".join(peers))
+
+
+def warn(text):
+    print("trimtab template: " + text, file=sys.stderr, flush=True)
+
+
+def connected_sockets():
+    own = int(os.environ.get("LISTEN_FDS", "0")) + adapter.FIRST_LISTEN_FD
+    peers = []
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        try:
+            if fd <= own or not os.readlink("/proc/self/fd/" + name).startswith("socket:"):
+                continue
+            with Socket(fileno=os.dup(fd)) as peer:
+                peers.append(str(peer.getpeername()))
+        except OSError:
+            continue  # gone, or not connected
+    return peers
+
+
+def settle():
+    """Leave as little as possible that a worker would have to copy."""
+    gc.collect()
+    gc.freeze()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        pass  # another C library
+
+
+# ---- forking
+
+def serve_forks(supervisor, app):
+    """Returns an exit status: the template's at the end of the socket, or a worker's."""
+    while True:
+        text, fds = receive(supervisor)
+        if not text:
+            return 0
+        lines = text.decode().split("\n")
+        words = lines[0].split()
+        try:
+            pid = fork_twice(fds[words[2:].index("leaf")] if "leaf" in words[2:] else None)
+        except OSError as error:
+            supervisor.send(b"failed %s %d" % (words[1].encode(), error.errno))
+        else:
+            if pid == 0:
+                supervisor.close()
+                return become_worker(app, dict(zip(words[2:], fds)), lines[1:])
+            supervisor.send(b"forked %s %d" % (words[1].encode(), pid))
+        for fd in fds:
+            os.close(fd)
+
+
+def receive(supervisor):
+    fds = array.array("i")
+    text, ancillary, _, _ = supervisor.recvmsg(
+        PACKET_SIZE, CMSG_SPACE(N_FDS_MAX * fds.itemsize), MSG_CMSG_CLOEXEC)
+    for level, kind, data in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
+    return text, list(fds)
+
+
+def fork_twice(leaf):
+    """Returns the pid of the worker, which is nobody's child here; in the worker, 0."""
+    answer, told = os.pipe()
+    middle = fork()
+    if middle == 0:
+        try:
+            pid = fork()
+            if pid == 0:
+                # First of all: what is touched from here on is charged to the worker.
+                if leaf is not None:
+                    os.write(leaf, b"0")
+                os.close(answer)
+                os.close(told)
+                return 0
+            os.write(told, b"%d" % pid)
+        except OSError as error:
+            os.write(told, b"-%d" % error.errno)
+        os._exit(0)
+    os.close(told)
+    os.waitpid(middle, 0)
+    pid = int(os.read(answer, 32) or b"-5")
+    os.close(answer)
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid))
+    return pid
+
+
+def become_worker(app, named, environment):
+    """Returns the worker's exit status, for main() to leave with as any program does."""
+    os.setsid()
+    if "output" in named:
+        os.dup2(named["output"], 1)
+        os.dup2(named["output"], 2)
+    os.environ.update(entry.split("=", 1) for entry in environment)
+    page = os.environ.pop("TRIMTAB_PAGE", None)
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    if "WATCHDOG_USEC" in os.environ:
+        os.environ["WATCHDOG_PID"] = str(os.getpid())
+    if DEATH_SIGNAL:
+        adapter.set_parent_death_signal(DEATH_SIGNAL)  # a fork clears it
+    wait_for_parent()
+    if page and "page" in named:
+        adopt_page(named["page"], page.rsplit(":", 1)[1])
+    for fd in named.values():
+        os.close(fd)
+    return adapter.work(app)
+
+
+def wait_for_parent():
+    """The process between us and the supervisor is about to end: its end makes us a child."""
+    supervisor = int(os.environ.get("TRIMTAB_SUPERVISOR_PID", "0"))
+    middle = os.getppid()
+    while supervisor and os.getppid() != supervisor:
+        if os.getppid() not in (middle, supervisor):
+            os._exit(0)  # the supervisor is gone, and somebody else got us
+        os.sched_yield()
+
+
+def adopt_page(fd, cookie):
+    """Bring the preload library to life in this process, which it has not been loaded for."""
+    try:
+        adopt = ctypes.CDLL(None).trimtab_preload_adopt
+    except AttributeError:
+        return  # it is not loaded here
+    adopt(b"%d:%d:%s" % (fd, os.getpid(), cookie.encode()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

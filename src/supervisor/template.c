@@ -1,0 +1,427 @@
+/* The template: started once, asked for each worker, replaced by a reload. It is a convenience,
+ * not a need: without it, or while it is down, workers are executed. Its own end costs no
+ * request, and it is started again, later and later when it keeps failing. */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "process/environment.h"
+#include "process/spawn.h"
+#include "process/template.h"
+#include "report/journal.h"
+#include "report/record.h"
+#include "util/cleanup.h"
+#include "util/format.h"
+
+#define RETRY_MAX_USEC (30 * USEC_PER_SEC)
+
+struct template *template_free(struct template *t)
+{
+	if (!t)
+		return NULL;
+	sd_event_source_disable_unref(t->child);
+	sd_event_source_disable_unref(t->answers);
+	sd_event_source_disable_unref(t->deadline);
+	t->fd = close_fd(t->fd);
+	t->pidfd = close_fd(t->pidfd);
+	t->report = spawn_report_free(t->report);
+	free(t);
+	return NULL;
+}
+
+static void cleanup_template(struct template **t)
+{
+	(void)template_free(*t);
+}
+
+static void kill_template(const struct template *t)
+{
+	(void)kill(-t->pid, SIGKILL);
+	(void)syscall(SYS_pidfd_send_signal, t->pidfd, SIGKILL, NULL, 0);
+}
+
+/* ---- answers ---- */
+
+static struct worker *find_forking(struct supervisor *s, unsigned number)
+{
+	for (struct worker *w = s->workers; w; w = w->next)
+		if (w->forking && w->slot->number == number)
+			return w;
+	return NULL;
+}
+
+/* The kernel's word that it is a child of ours, dead or alive. */
+static bool is_child(pid_t pid)
+{
+	siginfo_t si = { 0 };
+
+	return waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+static void forked(struct supervisor *s, const struct template_answer *a)
+{
+	struct worker *w = find_forking(s, a->worker);
+	int pidfd;
+
+	if (!w)
+		return;
+	pidfd = is_child(a->pid) ? (int)syscall(SYS_pidfd_open, a->pid, 0) : -1;
+	if (pidfd < 0) {
+		w->forking = false;
+		worker_unborn(w, -ESRCH);
+		return;
+	}
+	w->pid = a->pid;
+	w->pidfd = pidfd;
+	(void)worker_born(w);
+}
+
+static void become_ready(struct template *t)
+{
+	struct supervisor *s = t->supervisor;
+
+	t->ready = true;
+	supervisor_arm(s, &t->deadline, USEC_NEVER, NULL, NULL);
+	journal_pool("template", "The template (pid %d) is ready after %s", (int)t->pid,
+		     format_usec(usec_sub(supervisor_now(s), t->started_usec)).s);
+	s->template_failures = 0;
+	if (s->successor == t) {
+		struct template *old = s->template;
+
+		s->successor = NULL;
+		s->template = t;
+		if (old) {
+			kill_template(old);
+			/* Its own exit is reaped as an orphan's. */
+			(void)template_free(old);
+		}
+		reload_done(s, NULL);
+	}
+	supervisor_wake(s);
+}
+
+static int on_answer(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct template *t = userdata;
+	struct supervisor *s = t->supervisor;
+	struct template_answer a;
+	struct worker *w;
+	int r;
+
+	(void)events;
+	while ((r = template_hear(fd, &a)) > 0)
+		switch (a.word) {
+		case TEMPLATE_READY:
+			become_ready(t);
+			break;
+		case TEMPLATE_FORKED:
+			forked(s, &a);
+			break;
+		case TEMPLATE_FAILED:
+			w = find_forking(s, a.worker);
+			if (w) {
+				w->forking = false;
+				worker_unborn(w, a.error);
+			}
+			break;
+		}
+	if (r < 0) {
+		/* It closed the socket or talks nonsense: its exit will say more. */
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+		kill_template(t);
+	}
+	return 0;
+}
+
+/* ---- its end ---- */
+
+static void disown(struct supervisor *s)
+{
+	struct worker *next;
+
+	for (struct worker *w = s->workers; w; w = next) {
+		next = w->next;
+		if (w->forking) {
+			w->forking = false;
+			worker_unborn(w, -EPIPE);
+		}
+	}
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct supervisor *s = userdata;
+
+	(void)source;
+	(void)usec;
+	if (s->phase == PHASE_STARTING || s->phase == PHASE_RUNNING)
+		(void)template_start(s);
+	return 0;
+}
+
+static void retry_later(struct supervisor *s)
+{
+	usec_t wait = USEC_PER_SEC << (s->template_failures < 5 ? s->template_failures : 5);
+
+	s->template_failures++;
+	supervisor_arm(s, &s->template_retry,
+		       usec_add(supervisor_now(s), wait < RETRY_MAX_USEC ? wait : RETRY_MAX_USEC),
+		       on_retry, s);
+}
+
+static void report_template_end(const struct template *t, const siginfo_t *si)
+{
+	const char *how = si->si_code == CLD_EXITED ? "exited with status" : "died of signal";
+
+	if (t->report->step > SPAWN_UNDER_WAY)
+		journal_problem(0, -t->report->error, "The template %s",
+				spawn_step_text((enum spawn_step)t->report->step));
+	else
+		journal_problem(0, 0, "The template (pid %d) %s %d%s", (int)t->pid, how,
+				si->si_status, t->ready ? "" : " before it was ready");
+}
+
+static int on_template_exit(sd_event_source *source, const siginfo_t *si, void *userdata)
+{
+	struct template *t = userdata;
+	struct supervisor *s = t->supervisor;
+	bool was_ready = t->ready, was_successor = s->successor == t;
+	int status = si->si_code == CLD_EXITED ? si->si_status : 1;
+
+	(void)source;
+	if (s->phase == PHASE_STARTING || s->phase == PHASE_RUNNING)
+		report_template_end(t, si);
+	if (was_successor) {
+		s->successor = template_free(t);
+		reload_done(s, "the new template does not load");
+		return 0;
+	}
+	s->template = template_free(t);
+	disown(s);
+	if (s->phase != PHASE_STARTING && s->phase != PHASE_RUNNING) {
+		stop_if_empty(s);
+		return 0;
+	}
+	/* As gunicorn --preload: an application that does not load at the first start ends it. */
+	if (!was_ready && s->phase == PHASE_STARTING &&
+	    s->launch->preload_mode == CONFIG_PRELOAD_APP) {
+		s->exit_status = status > 0 ? status : 1;
+		stop(s, /* graceful= */ false, "the application does not load");
+		return 0;
+	}
+	retry_later(s);
+	supervisor_wake(s);
+	return 0;
+}
+
+static int on_load_timeout(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	journal_problem(0, 0, "The template is not ready within boot-timeout: it is killed");
+	kill_template(userdata);
+	return 0;
+}
+
+/* ---- its start ---- */
+
+static char **make_environment(struct supervisor *s)
+{
+	const struct environment_plan plan = {
+		.worker = 0,
+		.pool = s->config->pool_name,
+		.extra = s->config->pool_env.items,
+		.n_extra = s->config->pool_env.n,
+		.n_listen_fds = s->n_sockets,
+		.listen_names = s->socket_names,
+		.notify_path = s->notify_path,
+		.watchdog_usec = s->launch->watchdog_usec,
+		.preload = s->launch->preload,
+		.arena_max = s->config->trim_arena_max,
+	};
+
+	return environment_new(environ, &plan);
+}
+
+/* [python, adapter, "--", words...] -> [python, template, "--preload=app", "--", words...] */
+static char **make_argv(const struct supervisor *s)
+{
+	char *const *argv = s->launch->argv;
+	char **with;
+	size_t n = 0;
+
+	while (argv[n])
+		n++;
+	with = calloc(n + 2, sizeof(*with));
+	if (!with)
+		return NULL;
+	with[0] = argv[0];
+	with[1] = s->launch->template_adapter;
+	with[2] = (char *)(s->launch->preload_mode == CONFIG_PRELOAD_APP ? "--preload=app"
+									  : "--preload=server");
+	memcpy(with + 3, argv + 2, (n - 2) * sizeof(*with));
+	return with;
+}
+
+/* Its pages are what every worker shares: the last to be pushed out. */
+static void prepare_template_leaf(struct supervisor *s)
+{
+	int r;
+
+	if (s->root.dir_fd < 0 || s->template_leaf)
+		return;
+	r = leaf_take_named(&s->leaves, "template", &s->template_leaf);
+	if (r < 0)
+		journal_problem(0, r, "No cgroup for the template");
+	else if (s->memory)
+		(void)cgroup_write(s->template_leaf->dir_fd, "memory.low", "max");
+}
+
+static int start(struct supervisor *s, struct template **ret)
+{
+	CLEANUP(cleanup_template) struct template *t = calloc(1, sizeof(*t));
+	int fds[SPAWN_MAX_LISTEN_FDS], r;
+	auto_close int theirs = -1;
+
+	if (!t)
+		return -ENOMEM;
+	*t = (struct template){ .supervisor = s, .pidfd = -1, .fd = -1 };
+	t->started_usec = supervisor_now(s);
+	t->report = spawn_report_new();
+	if (!t->report)
+		return -ENOMEM;
+	r = template_pair(&t->fd, &theirs);
+	if (r < 0)
+		return r;
+	prepare_template_leaf(s);
+	for (size_t i = 0; i < s->n_sockets; i++)
+		fds[i] = s->sockets[i].fd;
+
+	char **env = make_environment(s), **argv = make_argv(s);
+	const struct spawn how = {
+		.program = s->launch->program,
+		.argv = argv,
+		.env = env,
+		.directory = s->config->pool_chdir,
+		.leaf_fd = s->template_leaf ? s->template_leaf->dir_fd : -1,
+		.join = s->template_leaf && s->template_leaf->killed,
+		.output_fd = s->template_output_fd,
+		.listen_fds = fds,
+		.n_listen_fds = s->n_sockets,
+		.extra_fd = theirs,
+		.die_with_parent = !s->managed,
+		.oom_score_adj = s->oom_score_adj[0] ? s->oom_score_adj : NULL,
+		.report = t->report,
+	};
+
+	r = env && argv ? spawn(&how, &t->pid, &t->pidfd) : -ENOMEM;
+	(void)environment_free(env);
+	free(argv);
+	if (r < 0)
+		return r;
+	r = sd_event_add_child_pidfd(s->event, &t->child, t->pidfd, WEXITED, on_template_exit, t);
+	if (r >= 0)
+		r = sd_event_add_io(s->event, &t->answers, t->fd, EPOLLIN, on_answer, t);
+	if (r < 0) {
+		kill_template(t);
+		return r;
+	}
+	(void)sd_event_source_set_priority(t->answers, PRIORITY_NOTIFY);
+	(void)sd_event_source_set_priority(t->child, PRIORITY_CHILD);
+	supervisor_arm(s, &t->deadline,
+		       usec_add(t->started_usec, s->config->restart_boot_timeout), on_load_timeout,
+		       t);
+	*ret = TAKE(t);
+	return 0;
+}
+
+int template_start(struct supervisor *s)
+{
+	int r;
+
+	if (!s->launch->template_adapter || s->launch->preload_mode == CONFIG_PRELOAD_NONE || s->template)
+		return 0;
+	if (s->template_output_fd < 0)
+		s->template_output_fd = record_open_output(0);
+	r = start(s, &s->template);
+	if (r < 0) {
+		journal_problem(0, r, "Cannot start the template: workers are executed");
+		retry_later(s);
+	}
+	return r;
+}
+
+bool template_is_awaited(const struct supervisor *s)
+{
+	return s->phase == PHASE_STARTING && s->template && !s->template->ready;
+}
+
+void template_dismiss(struct supervisor *s)
+{
+	supervisor_arm(s, &s->template_retry, USEC_NEVER, NULL, NULL);
+	/* It holds nothing of anybody: its workers are our children. */
+	if (s->template)
+		kill_template(s->template);
+	if (s->successor) {
+		kill_template(s->successor);
+		s->successor = template_free(s->successor);
+	}
+}
+
+int template_renew(struct supervisor *s)
+{
+	if (s->successor) {
+		/* A reload on a reload: the newest configuration wins. */
+		kill_template(s->successor);
+		s->successor = template_free(s->successor);
+	}
+	return start(s, &s->successor);
+}
+
+int template_fork(struct worker *w)
+{
+	static const char *const own[] = { "TRIMTAB_WORKER", "MEMORY_PRESSURE_WATCH",
+					   TRIMTAB_PAGE_ENV };
+	struct supervisor *s = w->supervisor;
+	auto_close int procs_fd = -1;
+	char *env[ELEMENTS(own) + 1];
+	size_t n = 0;
+	int r;
+
+	if (!s->template || !s->template->ready)
+		return -ENOTCONN;
+	if (w->leaf) {
+		procs_fd = openat(w->leaf->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+		if (procs_fd < 0)
+			return -errno;
+	}
+	for (size_t i = 0; i < ELEMENTS(own); i++) {
+		const char *value = environment_get(w->slot->env, own[i]);
+
+		if (value)
+			env[n++] = (char *)value - strlen(own[i]) - 1;
+	}
+	env[n] = NULL;
+
+	const struct template_request request = {
+		.worker = w->slot->number,
+		.output_fd = w->slot->output_fd,
+		.procs_fd = procs_fd,
+		.page_fd = w->page.fd,
+		.env = env,
+	};
+
+	r = template_ask(s->template->fd, &request);
+	if (r < 0)
+		return r;
+	w->forking = true;
+	return 0;
+}
