@@ -15,6 +15,12 @@
 #define POLL_MIN_USEC (100 * USEC_PER_MSEC)
 #define POLL_MAX_USEC (10 * USEC_PER_SEC)
 
+/* A sample that is doubted is taken again after this time. */
+#define DOUBT_USEC (250 * USEC_PER_MSEC)
+
+/* So many failed boots in a row: the slot cannot come up, and waiting for it starves others. */
+#define STUCK_AFTER 3
+
 size_t policy_size(size_t n_slots)
 {
 	return sizeof(struct policy) +
@@ -82,6 +88,7 @@ static void learn_slowly(uint64_t *learned, uint64_t value)
 static void forget_worker(struct slot_memory *s)
 {
 	forecast_reset(&s->growth);
+	forecast_reset(&s->troughs);
 	s->usage_bytes = s->charged_bytes = s->footprint_bytes = 0;
 	s->sampled_usec = s->ready_usec = s->crossed_usec = 0;
 	s->tripwire_bytes = s->limit_bytes = s->loan_bytes = 0;
@@ -133,9 +140,12 @@ void policy_note_ready(struct policy *p, uint32_t slot, usec_t now,
 	s->absence = ABSENT_CRASHED; /* unless somebody says otherwise when it goes */
 	s->ready_usec = now;
 	s->footprint_bytes = s->usage_bytes = footprint_bytes;
-	if (footprint_bytes)
-		forecast_add(&s->growth, now, footprint_bytes);
-	trim_begin(p, s, now);
+	if (footprint_bytes) {
+		(void)forecast_add(&s->growth, now, footprint_bytes, /* trusted= */ true);
+		(void)forecast_add(&s->troughs, now, footprint_bytes,
+				   /* trusted= */ true);
+	}
+	trim_begin(s, now);
 }
 
 void policy_note_boot_failed(struct policy *p, uint32_t slot, usec_t now)
@@ -207,7 +217,7 @@ static void observe_phase(struct round *r, struct slot_memory *s,
 		s->ready_usec = u64_min(u64_max(seen->ready_usec, 1), r->now);
 		s->footprint_bytes = 0;
 		s->absence = ABSENT_CRASHED;
-		trim_begin(r->p, s, r->now);
+		trim_begin(s, r->now);
 	}
 	if (begun && !s->restarting && !seen->retire) {
 		s->restarting = true;
@@ -226,50 +236,96 @@ static void observe_phase(struct round *r, struct slot_memory *s,
 	s->can_trim = seen->can_trim;
 }
 
+/* A sample that is not believed is taken again soon, and changes nothing until then. */
 static void observe_memory(struct round *r, struct slot_memory *s,
 			   const struct slot_seen *seen)
 {
-	if (!seen->sampled || !slot_serves(seen->phase))
+	uint64_t usage = seen->usage_bytes;
+	bool charge_known = r->limits->tripwire && seen->charged_bytes > 0;
+
+	if (!seen->sampled || !slot_serves(seen->phase) || usage == 0)
 		return;
-	s->usage_bytes = seen->usage_bytes;
-	s->charged_bytes = u64_max(seen->charged_bytes, seen->usage_bytes);
+	/* The kernel's own counter vouches for what lies below it. */
+	if (charge_known)
+		usage = u64_min(usage, seen->charged_bytes);
+	/* Under the brake a worker does not grow as it would, and in a trim it shrinks. */
+	if (!seen->trimming && !s->hold.active &&
+	    !forecast_add(&s->growth, r->now, usage, charge_known)) {
+		round_wake(r, usec_add(r->now, DOUBT_USEC));
+		return;
+	}
+	s->usage_bytes = usage;
+	s->charged_bytes = u64_max(seen->charged_bytes, usage);
 	s->sampled_usec = r->now;
-	if (!seen->trimming)
-		forecast_add(&s->growth, r->now, seen->usage_bytes);
 }
 
-static void count(struct round *r, const struct slot_memory *s,
-		  const struct slot_seen *seen)
+static void count_phase(struct round *r, const struct slot_memory *s,
+			const struct slot_seen *seen)
 {
-	bool boots = seen->phase == SLOT_BOOTING || seen->phase == SLOT_SURGING;
-
-	r->n_booting += boots;
+	r->n_booting += seen->phase == SLOT_BOOTING;
 	r->n_trimming += seen->trimming;
+	r->n_held += s->hold.active;
 	if (seen->retire)
 		return;
 	r->n_wanted++;
 	r->n_restarting += s->restarting;
 	if (!slot_serves(seen->phase)) {
 		r->n_unavailable++;
-		r->n_stuck += s->n_boot_failures >= 3;
+		r->n_stuck += s->n_boot_failures >= STUCK_AFTER;
 	}
+}
+
+/* What a worker may add to the pool while another is replaced. */
+static uint64_t expected_growth(const struct round *r, const struct slot_memory *s)
+{
+	usec_t lead = policy_lead_usec(r->p, r->limits);
+
+	if (s->growth.rate <= 0)
+		return 0;
+	return u64_min(u64_mul_div((uint64_t)s->growth.rate, lead, USEC_PER_SEC),
+		       u64_sub(slot_limit(r->limits, s), s->charged_bytes));
+}
+
+static void sum_memory(struct round *r)
+{
+	uint64_t workers = 0;
+
+	for (size_t i = 0; i < r->n_slots; i++) {
+		const struct slot_memory *s = &r->p->slots[i];
+		const struct slot_seen *seen = &r->seen->slots[i];
+
+		if (slot_serves(seen->phase)) {
+			uint64_t used =
+				u64_sub(s->charged_bytes, r->limits->worker_max_bytes);
+
+			workers = u64_add(workers, s->charged_bytes);
+			r->growth_bytes = u64_add(r->growth_bytes, expected_growth(r, s));
+			r->unused_bytes =
+				u64_add(r->unused_bytes, u64_sub(s->loan_bytes, used));
+		}
+		if (seen->retire)
+			continue;
+		r->promised_bytes =
+			u64_add(r->promised_bytes, r->limits->worker_max_bytes);
+		r->promised_bytes = u64_add(r->promised_bytes, s->loan_bytes);
+		r->promised_bytes = u64_add(r->promised_bytes, s->parting_bytes);
+	}
+	/* Template, and workers that boot beside others or drain. */
+	r->promised_bytes =
+		u64_add(r->promised_bytes, u64_sub(r->seen->pool_bytes, workers));
 }
 
 static void observe(struct round *r)
 {
-	uint64_t workers = 0;
-
 	for (size_t i = 0; i < r->n_slots; i++) {
 		struct slot_memory *s = &r->p->slots[i];
 		const struct slot_seen *seen = &r->seen->slots[i];
 
 		observe_phase(r, s, seen);
 		observe_memory(r, s, seen);
-		count(r, s, seen);
-		if (slot_serves(seen->phase))
-			workers = u64_add(workers, s->charged_bytes);
+		count_phase(r, s, seen);
 	}
-	r->overhead_bytes = u64_sub(r->seen->pool_bytes, workers);
+	sum_memory(r);
 }
 
 /* ---- decision ---- */
@@ -301,7 +357,7 @@ static void fill_outlooks(struct round *r)
 		struct slot_memory *s = &r->p->slots[i];
 
 		s->outlook.rate_bytes_per_sec = s->growth.rate;
-		s->outlook.rate_error_bytes_per_sec = s->growth.rate_error;
+		s->outlook.rate_error_bytes_per_sec = (int64_t)s->growth.rate_error;
 		s->outlook.mark_bytes = tripwire_mark(r->limits, s);
 		s->outlook.limit_bytes =
 			s->limit_bytes ? s->limit_bytes : r->limits->worker_max_bytes;

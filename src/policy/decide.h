@@ -45,6 +45,10 @@ void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now);
 uint64_t policy_raise_tripwire(struct policy *p, const struct limits *limits,
 			       uint32_t slot, usec_t now, uint64_t charged_bytes);
 
+/* The value to write to memory.high of a worker's leaf before it is sent SIGTERM, by then
+ * nobody's slot any more: a worker stuck above its tripwire would answer up to 2 s late. */
+uint64_t policy_parting_tripwire(uint64_t charged_bytes, uint64_t max_bytes);
+
 /* ---- decision ---- */
 
 struct decision {

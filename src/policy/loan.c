@@ -1,75 +1,111 @@
 /* Loans out of the reserve. Owns loan_bytes and limit_bytes of each slot. Must never promise
- * what the budget does not hold if every other worker grew to its own limit. */
+ * what the budget does not hold if every other worker grew to its own limit, and never set a
+ * limit below what is charged: memory.max kills from the writer's hand. */
 #include "policy/loan.h"
 
-#include "policy/restart.h"
 #include "policy/tripwire.h"
 
-/* A loan is this share of the worker's limit at a time: twice what a minute of braked growth
- * takes at 512 MiB. */
-#define LOAN_SHIFT 4
+/* A loan grows by an eighth of the limit at a time: enough to move the brake line by half of
+ * the stretch between it and the limit. */
+#define CHUNK_SHIFT 3
 
-uint64_t loan_unused_bytes(const struct round *r)
+static uint64_t chunk_of(const struct round *r)
 {
-	uint64_t sum = 0;
+	return u64_max(r->limits->worker_max_bytes >> CHUNK_SHIFT, 8 * MIB);
+}
 
-	for (uint32_t i = 0; i < r->n_slots; i++) {
-		const struct slot_memory *s = &r->p->slots[i];
-		uint64_t used = u64_sub(s->charged_bytes, r->limits->worker_max_bytes);
+/* What may be promised away now, with room left for one replacement beside its old worker. */
+static uint64_t spare_bytes(const struct round *r)
+{
+	uint64_t kept = r->limits->surge == SURGE_NEVER ? 0 : r->p->footprint_bytes;
 
-		sum = u64_add(sum, u64_sub(s->loan_bytes, used));
-	}
-	return sum;
+	if (r->limits->budget_bytes == UINT64_MAX)
+		return UINT64_MAX;
+	return u64_sub(r->limits->budget_bytes, u64_add(r->promised_bytes, kept));
 }
 
 static void set_limit(struct round *r, uint32_t i, uint64_t loan, enum reason reason)
 {
 	struct slot_memory *s = &r->p->slots[i];
-	struct action *a = round_give(r, ACTION_LIMIT, reason, i);
+	struct action *a;
 
+	r->promised_bytes = u64_add(u64_sub(r->promised_bytes, s->loan_bytes), loan);
 	s->loan_bytes = loan;
 	s->limit_bytes = u64_add(r->limits->worker_max_bytes, loan);
-	a->bytes = a->limit_bytes = s->limit_bytes;
+	a = round_give(r, ACTION_LIMIT, reason, i);
+	a->bytes = s->limit_bytes;
+	a->deadline_usec = s->outlook.deadline_usec;
 }
 
-static bool wants_loan(const struct round *r, uint32_t i)
+/* A leaf that is new to us, or whose limit was changed by a reload. */
+static bool is_due_for_limit(const struct round *r, const struct slot_memory *s)
 {
-	const struct slot_memory *s = &r->p->slots[i];
-	uint64_t line = tripwire_brake_line(s->limit_bytes, 30 * USEC_PER_SEC);
+	return s->limit_bytes != u64_add(r->limits->worker_max_bytes, s->loan_bytes);
+}
 
-	/* Its time has come and it still waits. */
-	return s->outlook.reason == REASON_MEMORY && s->outlook.deadline_usec <= r->now &&
-	       s->usage_bytes >= line;
+/* What a new limit must not fall below. */
+static uint64_t unavoidable_loan(const struct round *r, const struct slot_memory *s)
+{
+	uint64_t least = u64_add(s->charged_bytes, tripwire_step(r->limits, s));
+
+	return u64_sub(least, r->limits->worker_max_bytes);
 }
 
 static bool can_repay(const struct round *r, const struct slot_memory *s)
 {
 	uint64_t step = tripwire_step(r->limits, s);
 
-	/* Writing memory.max below the charge would kill from our own hand. */
-	return s->loan_bytes &&
-	       u64_add(s->charged_bytes, 2 * step) < r->limits->worker_max_bytes;
+	return s->loan_bytes && !s->hold.active &&
+	       u64_add(s->charged_bytes, u64_add(step, step)) <
+		       u64_share(r->limits->worker_max_bytes,
+				 TRIPWIRE_LINE_MIN_PERMYRIAD);
+}
+
+static bool nears_its_line(const struct round *r, const struct slot_memory *s)
+{
+	uint64_t line =
+		tripwire_brake_line(slot_limit(r->limits, s), TRIPWIRE_BRAKE_USEC);
+
+	return u64_add(s->usage_bytes, tripwire_step(r->limits, s)) >= line;
+}
+
+static void keep_limits(struct round *r)
+{
+	for (uint32_t i = 0; i < r->n_slots; i++) {
+		struct slot_memory *s = &r->p->slots[i];
+
+		if (!slot_serves(r->seen->slots[i].phase) || !r->seen->slots[i].sampled)
+			continue;
+		if (is_due_for_limit(r, s))
+			set_limit(r, i, u64_max(s->loan_bytes, unavoidable_loan(r, s)),
+				  REASON_CONFIGURED);
+		else if (can_repay(r, s))
+			set_limit(r, i, 0, REASON_REPAID);
+		else
+			continue;
+		s->limit_given = true;
+	}
 }
 
 void loan_decide(struct round *r)
 {
-	uint64_t max = r->limits->worker_max_bytes;
+	uint64_t chunk = chunk_of(r);
 
-	if (max == UINT64_MAX)
+	if (r->limits->worker_max_bytes == UINT64_MAX || !r->limits->tripwire)
 		return;
-	for (uint32_t i = 0; i < r->n_slots; i++) {
-		struct slot_memory *s = &r->p->slots[i];
-		uint64_t chunk = u64_max(max >> LOAN_SHIFT, 8 * MIB);
+	for (uint32_t i = 0; i < r->n_slots; i++)
+		r->p->slots[i].limit_given = false;
+	keep_limits(r);
+	/* By deadline. Those that are due wait for their turn; those that grow slowly towards
+	 * it keep a brake's length between them and a kill, should they run away at last. */
+	for (size_t i = 0; i < r->n_entries && spare_bytes(r) >= chunk; i++) {
+		uint32_t slot = r->entries[i].slot;
+		struct slot_memory *s = &r->p->slots[slot];
 
-		if (!slot_serves(r->seen->slots[i].phase) || !r->seen->slots[i].sampled)
+		if (r->entries[i].reason != REASON_MEMORY || s->limit_given ||
+		    !r->seen->slots[slot].sampled || !nears_its_line(r, s) ||
+		    s->loan_bytes > r->limits->worker_max_bytes / 2)
 			continue;
-		if (s->limit_bytes == 0 ||
-		    (s->limit_bytes != u64_add(max, s->loan_bytes) &&
-		     s->charged_bytes < max))
-			set_limit(r, i, s->loan_bytes, REASON_ARMED);
-		else if (can_repay(r, s))
-			set_limit(r, i, 0, REASON_REPAID);
-		else if (wants_loan(r, i) && restart_spare_bytes(r) >= chunk)
-			set_limit(r, i, s->loan_bytes + chunk, REASON_LENT);
+		set_limit(r, slot, u64_add(s->loan_bytes, chunk), REASON_LENT);
 	}
 }

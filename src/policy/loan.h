@@ -3,8 +3,6 @@
 
 #include "policy/round.h"
 
-/* Gives LIMIT where a loan begins, grows or ends. */
+/* Gives LIMIT where a leaf is new, and where a loan begins, grows or ends. After the plan: the
+ * most urgent first. */
 void loan_decide(struct round *r);
-
-/* Loans that are not used yet, of all slots. */
-uint64_t loan_unused_bytes(const struct round *r);

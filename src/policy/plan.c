@@ -10,7 +10,9 @@ static bool earlier(const struct plan_entry *a, const struct plan_entry *b)
 	if (a->deadline_usec != b->deadline_usec)
 		return a->deadline_usec < b->deadline_usec;
 	/* At the same moment, a kernel kill is worse than being late. */
-	return a->hard && !b->hard;
+	if (a->hard != b->hard)
+		return a->hard;
+	return !a->patient && b->patient;
 }
 
 static void merge(const struct plan_entry *from, struct plan_entry *to, size_t low,
@@ -46,7 +48,7 @@ static void sort_entries(struct plan_entry *entries, size_t n)
 }
 
 /* The widest equal gap that meets every deadline, starting at the earliest moment that this
- * same gap allows. The k-th start is at max(now, last + g) + (k - 1) g, so each deadline bounds
+ * same gap allows. The k-th start is at max(now, last + g) + (k - 1) g, so each last call bounds
  * g twice. */
 static usec_t widest_gap(const struct plan_entry *entries, size_t n, usec_t now,
 			 usec_t last_usec)
@@ -55,10 +57,10 @@ static usec_t widest_gap(const struct plan_entry *entries, size_t n, usec_t now,
 
 	for (size_t k = 1; k <= n; k++) {
 		/* What is late already cannot be met by any gap: as soon as possible will do. */
-		usec_t d = u64_max(entries[k - 1].deadline_usec, now);
+		usec_t d = u64_max(entries[k - 1].last_call_usec, now);
 
 		if (d == USEC_NEVER)
-			break;
+			continue;
 		if (last_usec != USEC_NEVER)
 			gap = u64_min(gap, usec_sub(d, last_usec) / k);
 		if (k > 1)

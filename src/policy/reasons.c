@@ -25,6 +25,7 @@ const char *reason_text(enum reason reason)
 		[REASON_RELEASED] = "no longer slowed",
 		[REASON_LENT] = "headroom lent until its turn comes",
 		[REASON_REPAID] = "headroom given back",
+		[REASON_CONFIGURED] = "as configured",
 	};
 
 	return (unsigned int)reason < N_REASONS ? texts[reason] : "unknown reason";

@@ -1,4 +1,4 @@
-/* One call of decide(): its inputs, the counts that several parts need, and the answer as it
+/* One call of decide(): its inputs, the sums that several parts need, and the answer as it
  * grows. Internal to the policy. */
 #pragma once
 
@@ -16,15 +16,23 @@ struct round {
 	size_t n_wanted;      /* slots that are not retiring */
 	size_t n_unavailable; /* of these: EMPTY, BOOTING or DRAINING */
 	size_t n_stuck;	      /* of these: cannot get past their boot */
-	size_t n_booting;     /* workers that boot, replacements included */
+	size_t n_booting;     /* EMPTY slots on their way up, beside no old worker */
 	size_t n_restarting;  /* planned restarts under way */
 	size_t n_trimming;
+	size_t n_held;
 
-	uint64_t overhead_bytes; /* of pool_bytes: template, draining, booting */
+	uint64_t
+		promised_bytes; /* what the pool may grow to with every worker at its limit */
+	uint64_t unused_bytes; /* of loans */
+	uint64_t growth_bytes; /* expected of all workers while one is replaced */
+
+	struct plan_entry *entries; /* of the plan, by deadline */
+	size_t n_entries;
 };
 
 /* Adds an action, with the slot's figures; returns it for more. The array has 4 per slot, and
- * no part of the policy gives a slot more than one of its kind. */
+ * no slot is given more: one of START, SURGE, DRAIN and RETIRE, one LIMIT, one TRIPWIRE and
+ * one TRIM. */
 struct action *round_give(struct round *r, enum action_kind kind, enum reason reason,
 			  uint32_t slot);
 
@@ -38,6 +46,13 @@ static inline void round_wake(struct round *r, usec_t t)
 static inline bool slot_serves(enum slot_phase phase)
 {
 	return phase == SLOT_SERVING || phase == SLOT_SURGING;
+}
+
+/* The limit in force for the slot's worker, a loan included. */
+static inline uint64_t slot_limit(const struct limits *limits,
+				  const struct slot_memory *s)
+{
+	return s->limit_bytes ? s->limit_bytes : limits->worker_max_bytes;
 }
 
 /* Time that a replacement needs from its start until the old worker is gone, with a quarter

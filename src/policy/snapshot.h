@@ -133,6 +133,7 @@ enum reason {
 	REASON_RELEASED, /* a hold ended: time is up or it made no progress */
 	REASON_LENT,	 /* memory.max raised out of the reserve */
 	REASON_REPAID,
+	REASON_CONFIGURED, /* a new leaf gets the limit as configured */
 	N_REASONS,
 };
 

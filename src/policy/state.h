@@ -14,9 +14,10 @@ enum absence {
 
 /* Trims of one worker, or of all in the pool. */
 struct trim_record {
-	uint64_t kept_permyriad; /* of the growth, what a trim leaves */
-	uint32_t n_learned;	 /* trims behind kept_permyriad; 0: unknown */
-	uint32_t n_futile;	 /* in a row */
+	uint64_t grown_bytes; /* before trims, since the trim before; older ones fade */
+	uint64_t kept_bytes;  /* what was left of that */
+	uint32_t n_learned;   /* trims behind them */
+	uint32_t n_futile;    /* in a row */
 };
 
 struct trim_memory {
@@ -25,6 +26,7 @@ struct trim_memory {
 	usec_t last_usec;     /* when the last one ended; 0: none yet */
 	usec_t interval_usec; /* the draw behind next_usec, for the next doubling */
 	uint64_t after_bytes; /* usage after the last one, or the footprint */
+	uint64_t tooth_bytes; /* what the last one gave back */
 	/* Quiet after a burst. */
 	usec_t still_usec; /* since when usage has not moved; 0: not watched */
 	uint64_t still_bytes;
@@ -53,11 +55,11 @@ struct slot_memory {
 	usec_t not_before_usec;	  /* end of the backoff */
 	usec_t started_usec;
 	usec_t ready_usec;
-	usec_t wished_usec; /* since when somebody wants it replaced; 0: nobody */
 
 	/* Memory */
-	struct forecast growth;
-	uint64_t usage_bytes; /* last sample */
+	struct forecast growth;	 /* since it started, or since a trim gave memory back */
+	struct forecast troughs; /* what trims left, over its whole life */
+	uint64_t usage_bytes;	 /* last sample */
 	uint64_t charged_bytes;
 	usec_t sampled_usec;	   /* 0: never */
 	uint64_t footprint_bytes;  /* usage when it became ready; 0: not known */
@@ -68,9 +70,13 @@ struct slot_memory {
 	/* Tripwire and limit: what was last asked for; 0: nothing yet. */
 	uint64_t tripwire_bytes;
 	uint64_t limit_bytes;
+	uint64_t brake_bytes; /* tripwire_brake_line() of brake_limit_bytes, kept */
+	uint64_t brake_limit_bytes;
+	usec_t brake_usec;
 	uint64_t crossed_bytes; /* charged at the last crossing, and when */
 	usec_t crossed_usec;
 	struct hold_memory hold;
+	bool limit_given; /* in this decision */
 	uint64_t loan_bytes;
 	uint64_t parting_bytes; /* loan of an old worker that still drains */
 
@@ -78,10 +84,12 @@ struct slot_memory {
 };
 
 struct plan_entry {
-	usec_t deadline_usec;
-	usec_t start_usec; /* latest start; written by plan_make() */
+	usec_t deadline_usec; /* planned for: on the safe side of the forecast */
+	usec_t last_call_usec; /* not before the deadline: the gap is not shrunk for less */
+	usec_t start_usec;     /* latest start; written by plan_make() */
 	uint32_t slot;
-	bool hard; /* missing it costs a kernel kill, not just lateness */
+	bool hard;    /* missing it costs a kernel kill, not just lateness */
+	bool patient; /* takes its turn at the full gap; nothing shrinks for it */
 	enum reason reason;
 };
 
@@ -97,6 +105,10 @@ struct policy {
 	usec_t drain_usec;
 	uint64_t footprint_bytes; /* same, of a fresh worker */
 	struct trim_record trims; /* of all workers together */
+	usec_t last_trim_usec;	  /* when the last one in the pool ended */
+	usec_t last_release_usec; /* when a hold last ended without its turn */
+	usec_t host_since_usec;	  /* first report of the present shortage; 0: none */
+	usec_t host_last_usec;	  /* last one */
 
 	struct slot_memory slots[]; /* n_slots, then 2 x n_slots struct plan_entry */
 };

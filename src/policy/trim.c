@@ -6,8 +6,9 @@
 #include "policy/tripwire.h"
 
 #define BACKOFF_MAX_USEC  USEC_PER_HOUR
-#define FUTILE_PERMYRIAD  200 /* of the usage before */
-#define FUTILE_IN_A_ROW	  2   /* before the forecast stops counting on trims */
+#define FUTILE_PERMYRIAD  200  /* of the usage before */
+#define FUTILE_IN_A_ROW	  2    /* before the forecast stops counting on trims */
+#define HELPS_PERMYRIAD	  9000 /* kept: more is a leak, whatever a trim finds beside it */
 #define DUTY_FACTOR	  100 /* interval at least so many times the last trim's length */
 #define URGENT_PAUSE_USEC (5 * USEC_PER_SEC)
 
@@ -33,32 +34,31 @@ static usec_t draw_interval(struct policy *p)
 	return u64_add(low, policy_random(p, u64_add(high - low, 1)));
 }
 
-void trim_begin(struct policy *p, struct slot_memory *slot, usec_t now)
+void trim_begin(struct slot_memory *slot, usec_t now)
 {
 	slot->trim = (struct trim_memory){
 		.next_usec = now,
 		.after_bytes = slot->footprint_bytes,
 		.quiet_wait_usec = QUIET_WAIT_USEC,
 	};
-	/* A pool in which nothing ever came back is asked rarely from the start. */
-	if (policy_trimming_is_futile(p))
-		slot->trim.next_usec = usec_add(now, BACKOFF_MAX_USEC / 4);
 }
 
-static uint64_t kept_permyriad(const struct policy *p, const struct slot_memory *slot)
+uint64_t trim_kept_permyriad(const struct policy *p, const struct slot_memory *slot)
 {
-	if (slot->trim.record.n_learned)
-		return slot->trim.record.kept_permyriad;
-	return p->trims.n_learned ? p->trims.kept_permyriad : PERMYRIAD / 2;
+	const struct trim_record *record =
+		slot->trim.record.n_learned ? &slot->trim.record : &p->trims;
+
+	if (record->n_learned == 0 || record->grown_bytes == 0)
+		return PERMYRIAD / 2;
+	return u64_min(u64_mul_div(record->kept_bytes, PERMYRIAD, record->grown_bytes),
+		       PERMYRIAD);
 }
 
 uint64_t trim_expected_yield(const struct policy *p, const struct slot_memory *slot)
 {
-	uint64_t grown = u64_sub(slot->usage_bytes, slot->footprint_bytes);
-	uint64_t floor =
-		u64_add(slot->footprint_bytes, u64_share(grown, kept_permyriad(p, slot)));
+	uint64_t grown = u64_sub(slot->usage_bytes, slot->trim.after_bytes);
 
-	return u64_sub(slot->usage_bytes, u64_max(floor, slot->trim.after_bytes));
+	return grown - u64_share(grown, trim_kept_permyriad(p, slot));
 }
 
 static uint64_t least_yield(const struct limits *limits, uint64_t usage)
@@ -71,29 +71,51 @@ bool trim_helps(const struct policy *p, const struct slot_memory *slot)
 	return p->limits.trim_enabled && slot->can_trim &&
 	       slot->trim.record.n_futile < FUTILE_IN_A_ROW &&
 	       (slot->trim.record.n_learned || p->trims.n_learned) &&
-	       kept_permyriad(p, slot) < PERMYRIAD * 9 / 10;
+	       trim_kept_permyriad(p, slot) < HELPS_PERMYRIAD;
 }
 
-static void learn(struct trim_record *record, uint64_t kept, bool futile)
+usec_t trim_earliest(const struct slot_memory *slot)
 {
-	record->kept_permyriad =
-		record->n_learned ? (3 * record->kept_permyriad + kept) / 4 : kept;
+	const struct trim_memory *t = &slot->trim;
+
+	if (t->record.n_futile)
+		return t->next_usec;
+	return u64_min(t->next_usec, usec_add(t->last_usec, URGENT_PAUSE_USEC));
+}
+
+uint64_t trim_tooth(const struct slot_memory *slot)
+{
+	return slot->trim.tooth_bytes;
+}
+
+static void learn(struct trim_record *record, uint64_t grown, uint64_t kept, bool futile)
+{
+	/* The older a trim, the less it counts: three quarters for each that came since. */
+	record->grown_bytes =
+		u64_add(record->grown_bytes - record->grown_bytes / 4, grown);
+	record->kept_bytes = u64_add(record->kept_bytes - record->kept_bytes / 4, kept);
 	if (record->n_learned < UINT32_MAX)
 		record->n_learned++;
-	record->n_futile = futile ? (uint32_t)u64_add(record->n_futile, 1) : 0;
+	if (!futile)
+		record->n_futile = 0;
+	else if (record->n_futile < UINT32_MAX)
+		record->n_futile++;
 }
 
 static void back_off(struct policy *p, struct trim_memory *t, usec_t now, usec_t took)
 {
-	usec_t drawn = draw_interval(p);
+	usec_t interval = draw_interval(p);
 
-	t->interval_usec =
-		t->record.n_futile
-			? u64_min(u64_max(drawn, u64_mul_div(t->interval_usec, 2, 1)),
-				  BACKOFF_MAX_USEC)
-			: drawn;
-	t->next_usec = usec_add(
-		now, u64_max(t->interval_usec, u64_mul_div(took, DUTY_FACTOR, 1)));
+	if (t->record.n_futile) {
+		interval = u64_max(interval, u64_mul_div(t->interval_usec, 2, 1));
+		/* Where nothing ever came back, one try for each worker is enough. */
+		if (policy_trimming_is_futile(p))
+			interval = BACKOFF_MAX_USEC;
+		interval = u64_min(interval, BACKOFF_MAX_USEC);
+	}
+	t->interval_usec = interval;
+	t->next_usec =
+		usec_add(now, u64_max(interval, u64_mul_div(took, DUTY_FACTOR, 1)));
 	t->last_usec = now;
 	t->still_usec = 0;
 	t->quiet_wait_usec = QUIET_WAIT_USEC;
@@ -109,21 +131,22 @@ void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now,
 
 	if (slot >= p->n_slots)
 		return;
+	p->now_usec = now = u64_max(now, p->now_usec);
 	s = &p->slots[slot];
 	futile = yield < least_yield(&p->limits, before_bytes);
-	grown = u64_sub(before_bytes, s->footprint_bytes);
-	kept = grown ? u64_mul_div(u64_sub(after_bytes, s->footprint_bytes), PERMYRIAD,
-				   grown)
-		     : PERMYRIAD;
-	kept = u64_min(kept, PERMYRIAD);
-	learn(&s->trim.record, kept, futile);
-	learn(&p->trims, kept, futile);
+	grown = u64_sub(before_bytes, s->trim.after_bytes);
+	kept = u64_min(u64_sub(after_bytes, s->trim.after_bytes), grown);
+	learn(&s->trim.record, grown, kept, futile);
+	learn(&p->trims, grown, kept, futile);
 	s->trim.after_bytes = after_bytes;
+	s->trim.tooth_bytes = yield;
 	s->usage_bytes = after_bytes;
-	/* The fall is our doing, not the worker's: what it grows by starts from here. */
+	/* The fall is our doing, not the worker's: its growth is counted from here. */
 	if (!futile)
 		forecast_reset(&s->growth);
-	forecast_add(&s->growth, u64_max(now, s->growth.fitted_usec), after_bytes);
+	(void)forecast_add(&s->growth, now, after_bytes, /* trusted= */ true);
+	(void)forecast_add(&s->troughs, now, after_bytes, /* trusted= */ true);
+	p->last_trim_usec = now;
 	back_off(p, &s->trim, now, took_usec);
 }
 
@@ -133,10 +156,11 @@ void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now)
 
 	if (slot >= p->n_slots)
 		return;
+	p->now_usec = now = u64_max(now, p->now_usec);
 	s = &p->slots[slot];
-	/* Says nothing about the yield, so the pool's record is left alone. */
-	s->trim.record.n_futile =
-		(uint32_t)u64_min((uint64_t)s->trim.record.n_futile + 1, UINT32_MAX);
+	/* Says nothing about what there is to give, so the pool's record is left alone. */
+	if (s->trim.record.n_futile < UINT32_MAX)
+		s->trim.record.n_futile++;
 	back_off(p, &s->trim, now, 0);
 }
 
@@ -213,21 +237,32 @@ static enum reason wanted_for(struct round *r, uint32_t i)
 	return quiet ? REASON_QUIET : REASON_NONE;
 }
 
-/* The limit comes before the next turn would: ask once more, if asking ever helped. */
-static bool is_urgent(const struct round *r, const struct slot_memory *s)
-{
-	const struct trim_memory *t = &s->trim;
-
-	return t->record.n_futile == 0 && s->outlook.deadline_usec < t->next_usec &&
-	       r->now >= usec_add(t->last_usec, URGENT_PAUSE_USEC);
-}
-
 static bool may_trim(const struct round *r, uint32_t i)
 {
 	const struct slot_seen *seen = &r->seen->slots[i];
 
 	return seen->phase == SLOT_SERVING && !seen->retire && seen->can_trim &&
 	       seen->sampled;
+}
+
+bool trim_is_coming(const struct round *r, uint32_t slot)
+{
+	const struct slot_memory *s = &r->p->slots[slot];
+
+	if (r->seen->slots[slot].trimming)
+		return true;
+	return r->limits->trim_enabled && may_trim(r, slot) &&
+	       s->trim.record.n_futile == 0 && !policy_trimming_is_futile(r->p) &&
+	       r->now >= trim_earliest(s) &&
+	       s->usage_bytes >= tripwire_mark(r->limits, s) &&
+	       trim_expected_yield(r->p, s) >= least_yield(r->limits, s->usage_bytes);
+}
+
+/* When the slot's interval lets it be asked: sooner where its limit comes before that. */
+static usec_t allowed_at(const struct slot_memory *s)
+{
+	return s->outlook.deadline_usec < s->trim.next_usec ? trim_earliest(s)
+							    : s->trim.next_usec;
 }
 
 void trim_decide(struct round *r)
@@ -245,11 +280,11 @@ void trim_decide(struct round *r)
 		uint64_t yield;
 
 		s->outlook.next_trim_usec =
-			reason == REASON_NONE ? USEC_NEVER : s->trim.next_usec;
+			reason == REASON_NONE ? USEC_NEVER : allowed_at(s);
 		if (reason == REASON_NONE)
 			continue;
-		if (r->now < s->trim.next_usec && !is_urgent(r, s)) {
-			round_wake(r, s->trim.next_usec);
+		if (r->now < s->outlook.next_trim_usec) {
+			round_wake(r, s->outlook.next_trim_usec);
 			continue;
 		}
 		yield = trim_expected_yield(r->p, s);

@@ -1,5 +1,5 @@
-/* Tripwires and holds. Owns tripwire_bytes, crossed_* and hold of each slot. Must never leave
- * a worker above its tripwire except in a hold, and no hold without end. */
+/* Tripwires and holds. Owns tripwire_bytes, brake_*, crossed_* and hold of each slot. Must
+ * never leave a worker above its tripwire except in a hold, and no hold without end. */
 #include "policy/tripwire.h"
 
 /* Measured: raised at once by 8 MiB or more, the worst stall of a worker that grows 1 MiB per
@@ -7,17 +7,18 @@
 #define STEP_MIN_BYTES (8 * MIB)
 #define STEP_PERMYRIAD 400
 
-/* From the first sign to a kernel kill. */
-#define BRAKE_USEC	   (30 * USEC_PER_SEC)
-#define LINE_MIN_PERMYRIAD 8500
-
 /* A hold that moves neither usage nor reclaim for so long only hurts. */
 #define HOLD_WINDOW_USEC (5 * USEC_PER_SEC)
+#define HOLD_PROGRESS_BYTES \
+	(256 * KIB) /* the kernel lets one batch of this pass per 2 s */
 
-static uint64_t growth_of_two_seconds(const struct slot_memory *slot)
-{
-	return slot->growth.rate > 0 ? u64_mul_div((uint64_t)slot->growth.rate, 2, 1) : 0;
-}
+/* Growth is slow where even without a brake the rest of the way takes so many times as long as
+ * a replacement and the first sign of a runaway together. */
+#define SLOW_FACTOR    4
+#define SLOW_SPAN_USEC (10 * USEC_PER_MIN)
+#define SLOW_POINTS    6
+
+/* ---- where ---- */
 
 uint64_t tripwire_step(const struct limits *limits, const struct slot_memory *slot)
 {
@@ -28,20 +29,21 @@ uint64_t tripwire_step(const struct limits *limits, const struct slot_memory *sl
 		scale = limits->trim_at_bytes;
 	if (scale != UINT64_MAX)
 		step = u64_max(step, u64_share(scale, STEP_PERMYRIAD));
-	return u64_max(step, growth_of_two_seconds(slot));
+	if (slot->growth.rate > 0)
+		step = u64_max(step, u64_mul_div((uint64_t)slot->growth.rate, 2, 1));
+	return step;
 }
 
-/* How long one thread that meets no reclaimable page takes from high to high + over:
- * the kernel makes it sleep 6.4 ms x (percent over)^2 per 256 KiB, at most 2 s (reached near
- * 17.7 %). Summed: 0.0853 ms x MiB of high x percent^3 up to there, then 2 s a batch. */
+/* How long one thread that meets no reclaimable page takes from high to high + over: the kernel
+ * lets it sleep 6.4 ms x (percent over)^2 per 256 KiB, at most 2 s (reached near 17.7 %).
+ * Summed: 0.0853 ms x MiB of high x percent^3 up to there, then 2 s a batch. */
 static usec_t braked_usec(uint64_t high, uint64_t over)
 {
 	const uint64_t knee = 1768; /* permyriad */
 	uint64_t permyriad = u64_mul_div(over, PERMYRIAD, high);
 	uint64_t curve = u64_min(permyriad, knee);
-	uint64_t cube = curve * curve * curve; /* < 2^33: percent^3 x 10^6 */
-	usec_t climb = u64_mul_div(u64_mul_div(high, cube, MIB), 853,
-				   10 * (uint64_t)PERMYRIAD * 100);
+	uint64_t cube = curve * curve * curve; /* percent^3 x 10^6, below 2^33 */
+	usec_t climb = u64_mul_div(u64_mul_div(high, cube, MIB), 853, 10 * 1000 * 1000);
 
 	if (permyriad <= knee)
 		return climb;
@@ -55,10 +57,9 @@ uint64_t tripwire_brake_line(uint64_t max_bytes, usec_t brake_usec)
 
 	if (max_bytes == UINT64_MAX)
 		return UINT64_MAX;
-	low = u64_max(u64_share(max_bytes, LINE_MIN_PERMYRIAD), 1);
+	low = u64_max(u64_share(max_bytes, TRIPWIRE_LINE_MIN_PERMYRIAD), 1);
 	high = u64_max(max_bytes, 1);
-	/* The highest line that still leaves brake_usec; the lowest allowed where none does. */
-	while (low + 1 < high) {
+	while (high - low > 64 * KIB) {
 		uint64_t mid = low + (high - low) / 2;
 
 		if (braked_usec(mid, max_bytes - mid) >= brake_usec)
@@ -69,38 +70,48 @@ uint64_t tripwire_brake_line(uint64_t max_bytes, usec_t brake_usec)
 	return low;
 }
 
-static uint64_t slot_limit(const struct limits *limits, const struct slot_memory *slot)
+/* The slot's own line, with time for every other worker to have its turn first. Kept, since it
+ * is asked for at every sample and changes with the limit alone. */
+static uint64_t brake_line(const struct policy *p, const struct limits *limits,
+			   struct slot_memory *s)
 {
-	return slot->limit_bytes ? slot->limit_bytes : limits->worker_max_bytes;
-}
+	uint64_t limit = slot_limit(limits, s);
+	usec_t brake = u64_max(TRIPWIRE_BRAKE_USEC,
+			       u64_mul_div(limits->min_gap_floor_usec, p->n_slots, 1));
 
-/* Time for every other worker to have its turn first. */
-static usec_t brake_time(const struct policy *p, const struct limits *limits)
-{
-	return u64_max(BRAKE_USEC,
-		       u64_mul_div(limits->min_gap_floor_usec, p->n_slots, 1));
-}
-
-uint64_t tripwire_line(const struct policy *p, const struct limits *limits,
-		       const struct slot_memory *slot)
-{
-	uint64_t max = slot_limit(limits, slot);
-	uint64_t line = tripwire_brake_line(max, brake_time(p, limits));
-	usec_t runway = usec_add(policy_lead_usec(p, limits), BRAKE_USEC);
-
-	if (max == UINT64_MAX)
-		return UINT64_MAX;
-	/* A worker known to grow slowly is replaced in time without a brake, and braking it
-	 * would cost it a tenth of its life. Known: a fit over more than the runway. */
-	if (slot->growth.n_points >= 4 && slot->growth.span_usec > 4 * runway &&
-	    slot->growth.rate >= 0) {
-		uint64_t fast = (uint64_t)slot->growth.rate +
-				2 * (uint64_t)slot->growth.rate_error + 1;
-
-		if (u64_mul_div(max - line, USEC_PER_SEC, fast) > 4 * runway)
-			return UINT64_MAX;
+	if (s->brake_bytes == 0 || s->brake_limit_bytes != limit ||
+	    s->brake_usec != brake) {
+		s->brake_bytes = tripwire_brake_line(limit, brake);
+		s->brake_limit_bytes = limit;
+		s->brake_usec = brake;
 	}
-	return line;
+	return s->brake_bytes;
+}
+
+/* A worker known to grow slowly is replaced in time without a brake, which would cost it a
+ * tenth of its life. What it does under the brake says nothing about how it grows. */
+static bool grows_slowly(const struct policy *p, const struct limits *limits,
+			 const struct slot_memory *s, uint64_t line)
+{
+	usec_t runway = usec_add(policy_lead_usec(p, limits), TRIPWIRE_BRAKE_USEC);
+	uint64_t fast;
+
+	if (s->hold.active || s->hold.spent || s->growth.n_fitted < SLOW_POINTS ||
+	    s->growth.span_usec < SLOW_SPAN_USEC)
+		return false;
+	fast = s->growth.rate > 0 ? (uint64_t)s->growth.rate : 0;
+	fast = u64_add(fast, u64_add(s->growth.rate_error, s->growth.rate_error));
+	return u64_mul_div(u64_sub(s->brake_limit_bytes, line), USEC_PER_SEC, fast + 1) >
+	       SLOW_FACTOR * runway;
+}
+
+/* The highest value that the tripwire may take for now. */
+static uint64_t ceiling(const struct policy *p, const struct limits *limits,
+			struct slot_memory *s)
+{
+	uint64_t line = brake_line(p, limits, s);
+
+	return s->hold.spent || grows_slowly(p, limits, s, line) ? UINT64_MAX : line;
 }
 
 uint64_t tripwire_mark(const struct limits *limits, const struct slot_memory *slot)
@@ -116,139 +127,199 @@ uint64_t tripwire_mark(const struct limits *limits, const struct slot_memory *sl
 	return limits->trim_at_bytes - pull;
 }
 
-/* The next place worth an event: rungs on the way to the mark, so that growth is known long
- * before it matters; then every step. */
-static uint64_t next_rung(const struct policy *p, const struct limits *limits,
-			  const struct slot_memory *slot)
+/* Never at or above max: the event would come with the kill. */
+static uint64_t below_max(const struct limits *limits, const struct slot_memory *s,
+			  uint64_t v)
 {
-	uint64_t step = tripwire_step(limits, slot);
-	uint64_t mark = tripwire_mark(limits, slot);
-	uint64_t cache = u64_sub(slot->charged_bytes, slot->usage_bytes);
-	uint64_t rung = u64_add(slot->usage_bytes, 2 * step);
-	uint64_t line = tripwire_line(p, limits, slot);
-	uint64_t wanted;
-
-	if (slot->usage_bytes < mark)
-		rung = u64_min(rung, mark);
-	/* High looks at the charge, page cache included; marks are about what the worker costs. */
-	wanted = u64_max(u64_add(rung, cache), u64_add(slot->charged_bytes, step));
-	wanted = u64_min(wanted, line);
-	/* Never at or above max: the event would come with the kill. */
-	return wanted < slot_limit(limits, slot) ? wanted : UINT64_MAX;
+	return v < slot_limit(limits, s) ? v : UINT64_MAX;
 }
+
+/* The next place worth an event: a step above the peaks, so that growth is known long before it
+ * matters, and the mark. High looks at the charge, page cache included; marks are about what
+ * the worker costs alone. A look between two requests says nothing about where it will be in
+ * the next: armed by that, the tripwire would be crossed by every one of them. */
+static uint64_t next_rung(const struct policy *p, const struct limits *limits,
+			  struct slot_memory *s)
+{
+	uint64_t mark = tripwire_mark(limits, s), step = tripwire_step(limits, s);
+	uint64_t cache = u64_sub(s->charged_bytes, s->usage_bytes);
+	uint64_t peak = u64_max(s->usage_bytes, s->growth.level_bytes);
+	uint64_t wanted = u64_add(peak, step);
+
+	if (slot_limit(limits, s) == UINT64_MAX && mark == UINT64_MAX)
+		return UINT64_MAX;
+	/* A step that would end just short of the mark goes there instead. */
+	if (mark != UINT64_MAX && peak < mark && mark - peak < 2 * step)
+		wanted = u64_max(wanted, mark);
+	/* Never below the charge: the write itself would reclaim, in our own time. */
+	wanted = u64_min(u64_add(wanted, cache), ceiling(p, limits, s));
+	return below_max(limits, s, u64_max(wanted, s->charged_bytes));
+}
+
+/* ---- raise first, decide after ---- */
 
 uint64_t policy_raise_tripwire(struct policy *p, const struct limits *limits,
 			       uint32_t slot, usec_t now, uint64_t charged_bytes)
 {
 	struct slot_memory *s;
-	uint64_t step, growth = 0, wanted;
+	uint64_t step, most, wanted;
 
 	if (slot >= p->n_slots)
 		return UINT64_MAX;
 	s = &p->slots[slot];
 	step = tripwire_step(limits, s);
+	/* The fit may lag behind a worker that just began to run. */
 	if (s->crossed_usec && now > s->crossed_usec)
-		growth = u64_mul_div(u64_sub(charged_bytes, s->crossed_bytes),
-				     2 * USEC_PER_SEC, now - s->crossed_usec);
+		step = u64_max(step,
+			       u64_mul_div(u64_sub(charged_bytes, s->crossed_bytes),
+					   2 * USEC_PER_SEC, now - s->crossed_usec));
 	s->crossed_usec = now;
 	s->crossed_bytes = charged_bytes;
-	wanted = u64_add(charged_bytes, u64_max(step, growth));
-	wanted = u64_min(wanted, tripwire_line(p, limits, s));
-	if (s->hold.spent || wanted >= slot_limit(limits, s))
-		wanted = UINT64_MAX;
-	s->tripwire_bytes = wanted;
-	return wanted;
+	most = ceiling(p, limits, s);
+	if (charged_bytes < most)
+		wanted = u64_min(u64_add(charged_bytes, step), most);
+	else if (s->tripwire_bytes >= most && s->tripwire_bytes <= charged_bytes)
+		wanted = s->tripwire_bytes; /* the brake is on: stays as it is */
+	else
+		wanted = charged_bytes; /* it jumped past the line: brake from here */
+	s->tripwire_bytes = below_max(limits, s, wanted);
+	return s->tripwire_bytes;
+}
+
+uint64_t policy_parting_tripwire(uint64_t charged_bytes, uint64_t max_bytes)
+{
+	uint64_t line = tripwire_brake_line(max_bytes, TRIPWIRE_BRAKE_USEC);
+
+	if (max_bytes == UINT64_MAX || charged_bytes >= max_bytes)
+		return UINT64_MAX;
+	/* Half of what is left to it: SIGTERM is handled at once, and what runs away on the way
+	 * out meets the brake once more. */
+	return u64_max(line, charged_bytes + (max_bytes - charged_bytes) / 2);
 }
 
 static void set_tripwire(struct round *r, uint32_t i, uint64_t bytes, enum reason reason)
 {
-	struct action *a = round_give(r, ACTION_TRIPWIRE, reason, i);
-
-	a->bytes = bytes;
 	r->p->slots[i].tripwire_bytes = bytes;
+	round_give(r, ACTION_TRIPWIRE, reason, i)->bytes = bytes;
 }
 
-static void hold_begin(struct slot_memory *s, const struct slot_seen *seen, usec_t now)
+/* ---- hold ---- */
+
+static void hold_watch(struct hold_memory *hold, const struct slot_memory *s,
+		       const struct slot_seen *seen, usec_t now)
 {
-	s->hold.active = true;
-	s->hold.since_usec = now;
-	s->hold.checked_usec = now;
-	s->hold.high_events = seen->high_events;
-	s->hold.scanned_pages = seen->scanned_pages;
-	s->hold.stolen_pages = seen->stolen_pages;
-	s->hold.usage_bytes = s->usage_bytes;
+	hold->checked_usec = now;
+	hold->high_events = seen->high_events;
+	hold->scanned_pages = seen->scanned_pages;
+	hold->stolen_pages = seen->stolen_pages;
+	hold->usage_bytes = s->usage_bytes;
 }
 
-/* Throttled all the while, and nothing came of it: the worker neither grew into the room left
- * nor did reclaim find a tenth of what it scanned. Holding on would only starve it. */
+/* Throttled all the while, and nothing came of it: the worker neither got on nor did reclaim
+ * find a tenth of what it scanned. Holding on would only starve it. */
 static bool hold_is_stuck(const struct slot_memory *s, const struct slot_seen *seen)
 {
 	uint64_t scanned = u64_sub(seen->scanned_pages, s->hold.scanned_pages);
 	uint64_t stolen = u64_sub(seen->stolen_pages, s->hold.stolen_pages);
 
-	if (seen->high_events <= s->hold.high_events ||
-	    s->usage_bytes > s->hold.usage_bytes)
-		return false;
-	return stolen <= scanned / 10;
+	return seen->high_events > s->hold.high_events &&
+	       s->usage_bytes < u64_add(s->hold.usage_bytes, HOLD_PROGRESS_BYTES) &&
+	       stolen <= scanned / 10;
 }
 
-static bool hold_must_end(struct round *r, struct slot_memory *s,
-			  const struct slot_seen *seen)
+/* When the hold ends at the latest. Of many held at once the first go early, each a floor after
+ * the last: what cannot be replaced in time is killed by the kernel, but never two together. */
+static usec_t hold_end(const struct round *r, const struct slot_memory *s)
 {
-	if (r->now >= usec_add(s->hold.since_usec, r->limits->hold_max_usec))
-		return true;
-	if (r->now < usec_add(s->hold.checked_usec, HOLD_WINDOW_USEC))
-		return false;
-	if (hold_is_stuck(s, seen))
-		return true;
-	s->hold.checked_usec = r->now;
-	s->hold.high_events = seen->high_events;
-	s->hold.scanned_pages = seen->scanned_pages;
-	s->hold.stolen_pages = seen->stolen_pages;
-	s->hold.usage_bytes = s->usage_bytes;
-	return false;
+	usec_t floor = r->limits->min_gap_floor_usec;
+	usec_t end = usec_add(s->hold.since_usec, r->limits->hold_max_usec);
+	usec_t early = usec_sub(end, u64_mul_div(floor, u64_max(r->n_held, 1) - 1, 1));
+
+	if (r->p->last_release_usec)
+		early = u64_max(early, usec_add(r->p->last_release_usec, floor));
+	return u64_min(end, u64_max(early, s->hold.since_usec));
+}
+
+static void release(struct round *r, uint32_t i)
+{
+	struct slot_memory *s = &r->p->slots[i];
+
+	s->hold.active = false;
+	s->hold.spent = true;
+	r->p->last_release_usec = r->now;
+	set_tripwire(r, i, UINT64_MAX, REASON_RELEASED);
+}
+
+static void check_hold(struct round *r, uint32_t i)
+{
+	struct slot_memory *s = &r->p->slots[i];
+	const struct slot_seen *seen = &r->seen->slots[i];
+	usec_t end = hold_end(r, s);
+
+	if (s->charged_bytes < s->tripwire_bytes ||
+	    s->tripwire_bytes < ceiling(r->p, r->limits, s)) {
+		s->hold.active = false; /* it fell, or was lent headroom */
+		return;
+	}
+	if (r->now >= end) {
+		release(r, i);
+		return;
+	}
+	if (r->now >= usec_add(s->hold.checked_usec, HOLD_WINDOW_USEC)) {
+		if (hold_is_stuck(s, seen)) {
+			release(r, i);
+			return;
+		}
+		hold_watch(&s->hold, s, seen, r->now);
+	}
+	round_wake(r, usec_add(s->hold.checked_usec, HOLD_WINDOW_USEC));
+	round_wake(r, end);
+}
+
+/* At the brake line with the brake on, and not for its page cache, which the kernel drops
+ * without delay. */
+static bool is_braked(struct round *r, const struct slot_memory *s)
+{
+	uint64_t cache = u64_sub(s->charged_bytes, s->usage_bytes);
+
+	return s->tripwire_bytes && s->charged_bytes >= s->tripwire_bytes &&
+	       s->tripwire_bytes >= s->brake_bytes && cache < tripwire_step(r->limits, s);
 }
 
 static void decide_hold(struct round *r, uint32_t i)
 {
 	struct slot_memory *s = &r->p->slots[i];
-	const struct slot_seen *seen = &r->seen->slots[i];
-	uint64_t line = tripwire_line(r->p, r->limits, s);
-	bool at_line = s->tripwire_bytes <= line && s->usage_bytes >= s->tripwire_bytes;
 
-	if (!s->hold.active && at_line && !s->hold.spent && s->tripwire_bytes) {
-		hold_begin(s, seen, r->now);
-	} else if (s->hold.active && s->usage_bytes < s->tripwire_bytes) {
-		s->hold.active = false;
-	} else if (s->hold.active && hold_must_end(r, s, seen)) {
-		s->hold.active = false;
-		s->hold.spent = true;
-		set_tripwire(r, i, UINT64_MAX, REASON_RELEASED);
-	}
 	if (s->hold.active) {
-		round_wake(r, usec_add(s->hold.checked_usec, HOLD_WINDOW_USEC));
-		round_wake(r, usec_add(s->hold.since_usec, r->limits->hold_max_usec));
+		check_hold(r, i);
+	} else if (!s->hold.spent && s->tripwire_bytes != UINT64_MAX &&
+		   ceiling(r->p, r->limits, s) != UINT64_MAX && is_braked(r, s)) {
+		s->hold.active = true;
+		s->hold.since_usec = r->now;
+		hold_watch(&s->hold, s, &r->seen->slots[i], r->now);
+		check_hold(r, i);
 	}
 }
+
+/* ---- the value ---- */
 
 static void decide_value(struct round *r, uint32_t i)
 {
 	struct slot_memory *s = &r->p->slots[i];
 	uint64_t step = tripwire_step(r->limits, s);
-	uint64_t wanted = next_rung(r->p, r->limits, s);
+	uint64_t wanted;
 
-	if (s->hold.spent) {
-		/* Armed again once the worker has come down by itself or by a trim. */
-		if (u64_add(s->charged_bytes, step) >= tripwire_line(r->p, r->limits, s))
-			return;
+	/* Armed again once the worker has come down, by itself or by a trim. */
+	if (s->hold.spent &&
+	    u64_add(s->charged_bytes, step) < brake_line(r->p, r->limits, s))
 		s->hold.spent = false;
-	}
-	if (s->hold.active)
+	if (s->hold.active || s->hold.spent)
 		return;
+	wanted = next_rung(r->p, r->limits, s);
 	if (s->tripwire_bytes == 0)
 		set_tripwire(r, i, wanted, REASON_ARMED);
 	else if (s->charged_bytes >= s->tripwire_bytes && wanted > s->tripwire_bytes)
-		set_tripwire(r, i, wanted, REASON_CROSSED); /* an event that never came */
+		set_tripwire(r, i, wanted, REASON_CROSSED); /* the event never came */
 	else if (u64_add(wanted, step) < s->tripwire_bytes)
 		set_tripwire(r, i, wanted, REASON_ARMED);
 }

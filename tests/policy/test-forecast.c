@@ -12,9 +12,9 @@ Test(forecast, steady_growth_is_foreseen)
 
 	forecast_reset(&f);
 	for (usec_t t = 0; t <= 1800 * SEC; t += 60 * SEC)
-		forecast_add(&f, t, 100 * MIB + t / SEC * 40 * KIB);
+		forecast_add(&f, t, 100 * MIB + t / SEC * 40 * KIB, true);
 	cr_assert_eq(f.rate, 40 * 1024);
-	at = forecast_reaches(&f, 1800 * SEC, 300 * MIB);
+	at = forecast_reaches(&f, 300 * MIB, 0);
 	cr_assert_gt(at, 5000 * SEC);
 	cr_assert_lt(at, 5200 * SEC);
 }
@@ -25,8 +25,8 @@ Test(forecast, no_growth_has_no_deadline)
 
 	forecast_reset(&f);
 	for (usec_t t = 0; t <= 1800 * SEC; t += 10 * SEC)
-		forecast_add(&f, t, 100 * MIB + (t / SEC % 20) * MIB);
-	cr_assert_eq(forecast_reaches(&f, 1800 * SEC, 300 * MIB), USEC_NEVER);
+		forecast_add(&f, t, 100 * MIB + (t / SEC % 20) * MIB, false);
+	cr_assert_eq(forecast_reaches(&f, 300 * MIB, 0), USEC_NEVER);
 }
 
 Test(forecast, nonsense_is_survived)
@@ -38,8 +38,8 @@ Test(forecast, nonsense_is_survived)
 	for (unsigned int i = 0; i < 20000; i++) {
 		uint64_t v = (uint64_t)rand() << (rand() % 40);
 
-		forecast_add(&f, (usec_t)rand() << (rand() % 33), v);
+		forecast_add(&f, (usec_t)rand() << (rand() % 33), v, i % 2);
 		cr_assert_leq(f.n_points, FORECAST_POINTS);
-		(void)forecast_reaches(&f, f.fitted_usec, v);
+		(void)forecast_reaches(&f, v, 2);
 	}
 }

@@ -9,6 +9,8 @@
 static struct plan make(struct plan_entry *entries, size_t n, usec_t now, usec_t last,
 			usec_t gap)
 {
+	for (size_t i = 0; i < n; i++)
+		entries[i].last_call_usec = entries[i].deadline_usec;
 	return plan_make(entries, n, now, last, gap, 30 * SEC);
 }
 
@@ -106,6 +108,8 @@ Test(plan, agrees_with_brute_force)
 
 		for (size_t i = 0; i < n; i++)
 			e[i].deadline_usec = 9000 + (usec_t)(rand() % 8000);
+		for (size_t i = 0; i < n; i++)
+			e[i].last_call_usec = e[i].deadline_usec;
 		plan = plan_make(e, n, now, last, gap, floor);
 		for (size_t i = 0; i + 1 < n; i++) {
 			cr_assert_leq(e[i].deadline_usec, e[i + 1].deadline_usec);

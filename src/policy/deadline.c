@@ -1,0 +1,257 @@
+/* Causes to deadlines. Owns the notion of "too late" for each cause; decides nothing. */
+#include "policy/deadline.h"
+
+#include "policy/trim.h"
+#include "policy/tripwire.h"
+
+/* Peaks this close to the limit have reached it; the plan aims at twice the distance. */
+#define MARGIN_SHIFT 9
+
+/* Growth younger than this is a burst until it passes the trim mark: a trim is tried first,
+ * and the brake line leaves the time for it. */
+#define ESTABLISHED_USEC (10 * USEC_PER_MIN)
+
+/* A trim that may help is given so long before a restart is. */
+#define TRIM_FIRST_USEC (2 * USEC_PER_SEC)
+
+/* Not worth a restart for what it would free. */
+#define YIELD_MIN_BYTES (16 * MIB)
+
+/* A shortage of the host that lasts so long, trims and all, costs a worker. */
+#define HOST_LASTING_USEC (10 * USEC_PER_SEC)
+#define HOST_FRESH_USEC	  USEC_PER_MIN
+
+static void no_later(struct plan_entry *e, usec_t deadline, usec_t last_call,
+		     enum reason reason, bool hard)
+{
+	if (deadline >= e->deadline_usec)
+		return;
+	e->deadline_usec = deadline;
+	e->last_call_usec = u64_max(last_call, deadline);
+	e->reason = reason;
+	e->hard = hard;
+	e->patient = false;
+}
+
+/* ---- memory ---- */
+
+/* When the worker meets target, its trims taken into account. */
+static usec_t reaches(const struct round *r, const struct slot_memory *s, uint64_t target,
+		      unsigned int sigmas)
+{
+	usec_t at = forecast_reaches(&s->growth, target, sigmas);
+	usec_t net;
+
+	if (at == USEC_NEVER || !trim_helps(r->p, s) || at <= trim_earliest(s))
+		return at;
+	/* Each trim takes back most of what has grown: what counts is what they leave. */
+	net = forecast_reaches(&s->troughs, u64_sub(target, trim_tooth(s)), sigmas);
+	if (s->troughs.n_points >= 3)
+		return u64_max(at, net);
+	return usec_add(r->now, u64_mul_div(usec_sub(at, r->now), PERMYRIAD,
+					    u64_max(trim_kept_permyriad(r->p, s), 1)));
+}
+
+static bool is_established(const struct round *r, const struct slot_memory *s)
+{
+	return s->growth.span_usec >= ESTABLISHED_USEC ||
+	       s->growth.level_bytes >= tripwire_mark(r->limits, s);
+}
+
+static void consider_memory(struct round *r, struct plan_entry *e)
+{
+	const struct slot_memory *s = &r->p->slots[e->slot];
+	uint64_t limit = r->limits->worker_max_bytes;
+	usec_t lead = policy_lead_usec(r->p, r->limits);
+	usec_t planned, last;
+
+	if (limit == UINT64_MAX)
+		return;
+	if (s->hold.active || s->hold.spent) {
+		no_later(e, r->now, r->now, REASON_MEMORY, /* hard= */ true);
+	} else if (is_established(r, s)) {
+		planned = reaches(r, s, limit - (limit >> (MARGIN_SHIFT - 1)), 2);
+		last = reaches(r, s, limit - (limit >> MARGIN_SHIFT), 0);
+		if (planned != USEC_NEVER)
+			no_later(e, usec_sub(planned, lead),
+				 last == USEC_NEVER ? last : usec_sub(last, lead),
+				 REASON_MEMORY,
+				 /* hard= */ true);
+	}
+	if (e->reason == REASON_MEMORY &&
+	    e->deadline_usec < usec_add(r->now, TRIM_FIRST_USEC) &&
+	    trim_is_coming(r, e->slot)) {
+		e->deadline_usec = usec_add(r->now, TRIM_FIRST_USEC);
+		e->last_call_usec = u64_max(e->last_call_usec, e->deadline_usec);
+	}
+}
+
+/* ---- the pool ---- */
+
+static uint64_t restart_yield(const struct round *r, const struct slot_memory *s)
+{
+	uint64_t footprint =
+		s->footprint_bytes ? s->footprint_bytes : r->p->footprint_bytes;
+	uint64_t yield = u64_sub(s->usage_bytes, footprint);
+
+	return yield >= u64_max(YIELD_MIN_BYTES, s->usage_bytes / 8) ? yield : 0;
+}
+
+/* The entry whose worker would free most; NULL where none would free enough. */
+static struct plan_entry *best_yield(const struct round *r, struct plan_entry *entries,
+				     size_t n)
+{
+	struct plan_entry *best = NULL;
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t yield = restart_yield(r, &r->p->slots[entries[i].slot]);
+
+		if (yield > most) {
+			most = yield;
+			best = &entries[i];
+		}
+	}
+	return best;
+}
+
+/* When the pool as a whole meets its budget. Only where the workers' own limits do not keep
+ * it from there. */
+static usec_t budget_deadline(const struct round *r)
+{
+	uint64_t budget = r->limits->budget_bytes;
+	uint64_t margin = u64_max(budget >> 6, r->p->footprint_bytes);
+	uint64_t used = u64_add(u64_add(r->seen->pool_bytes, r->unused_bytes), margin);
+	usec_t lead = policy_lead_usec(r->p, r->limits);
+
+	if (budget == UINT64_MAX || r->promised_bytes <= budget)
+		return USEC_NEVER;
+	if (used >= budget)
+		return r->now;
+	/* growth_bytes is what a lead brings. */
+	return r->growth_bytes == 0
+		       ? USEC_NEVER
+		       : usec_add(r->now, usec_sub(u64_mul_div(budget - used, lead,
+							       r->growth_bytes),
+						   lead));
+}
+
+/* Reports keep coming although trims were tried: somebody has to go. Patiently: others on the
+ * host may be the cause, and a pool that restarts in haste helps nobody. */
+static bool host_wants_one(const struct round *r)
+{
+	const struct policy *p = r->p;
+
+	return p->host_since_usec &&
+	       r->now >= usec_add(p->host_since_usec, HOST_LASTING_USEC) &&
+	       p->host_last_usec > p->last_trim_usec && r->n_trimming == 0;
+}
+
+static void consider_pool(struct round *r, struct plan_entry *entries, size_t n)
+{
+	usec_t deadline = budget_deadline(r);
+	struct plan_entry *best;
+
+	if (deadline == USEC_NEVER && !host_wants_one(r))
+		return;
+	best = best_yield(r, entries, n);
+	if (!best)
+		return;
+	if (deadline != USEC_NEVER)
+		no_later(best, deadline, deadline, REASON_HOST, /* hard= */ true);
+	if (host_wants_one(r) && best->deadline_usec > r->now) {
+		no_later(best, r->now, USEC_NEVER, REASON_HOST, /* hard= */ false);
+		best->patient = true;
+	}
+}
+
+static void observe_host(struct round *r)
+{
+	struct policy *p = r->p;
+	usec_t reported = u64_min(r->seen->host_pressure_usec, r->now);
+
+	if (reported > p->host_last_usec) {
+		if (p->host_since_usec == 0)
+			p->host_since_usec = reported;
+		p->host_last_usec = reported;
+	}
+	if (p->host_since_usec && r->now >= usec_add(p->host_last_usec, HOST_FRESH_USEC))
+		p->host_since_usec = 0;
+}
+
+/* ---- all causes ---- */
+
+static enum reason wish_reason(enum wish wish)
+{
+	switch (wish) {
+	case WISH_NONE:
+		return REASON_NONE;
+	case WISH_RELOAD:
+		return REASON_RELOAD;
+	case WISH_REQUESTS:
+		return REASON_REQUESTS;
+	case WISH_OPERATOR:
+		return REASON_OPERATOR;
+	}
+	return REASON_NONE;
+}
+
+static void consider_slot(struct round *r, struct plan_entry *e)
+{
+	const struct slot_memory *s = &r->p->slots[e->slot];
+	enum reason wish = wish_reason(r->seen->slots[e->slot].wish);
+	usec_t end;
+
+	consider_memory(r, e);
+	if (r->limits->max_lifetime_usec) {
+		end = usec_add(s->ready_usec, r->limits->max_lifetime_usec);
+		no_later(e, end, end, REASON_LIFETIME, /* hard= */ false);
+	}
+	/* What is late for its memory stays so: a wish must not make it less urgent. */
+	if (wish != REASON_NONE)
+		no_later(e, r->now, r->now, wish, /* hard= */ false);
+}
+
+static bool may_restart(struct round *r, uint32_t i)
+{
+	const struct slot_seen *seen = &r->seen->slots[i];
+	usec_t not_before = r->p->slots[i].not_before_usec;
+
+	if (seen->phase != SLOT_SERVING || seen->retire)
+		return false;
+	/* Its last replacement did not come up. Others have their turn meanwhile. */
+	round_wake(r, not_before);
+	return r->now >= not_before;
+}
+
+size_t deadline_collect(struct round *r, struct plan_entry *entries)
+{
+	size_t n = 0, n_due = 0;
+
+	observe_host(r);
+	for (uint32_t i = 0; i < r->n_slots; i++) {
+		struct outlook *o = &r->p->slots[i].outlook;
+
+		o->reason = REASON_NONE;
+		o->restart_usec = o->deadline_usec = USEC_NEVER;
+		if (!may_restart(r, i))
+			continue;
+		entries[n] = (struct plan_entry){
+			.slot = i,
+			.deadline_usec = USEC_NEVER,
+			.last_call_usec = USEC_NEVER,
+		};
+		consider_slot(r, &entries[n++]);
+	}
+	consider_pool(r, entries, n);
+	for (size_t i = 0; i < n; i++) {
+		struct outlook *o = &r->p->slots[entries[i].slot].outlook;
+
+		if (entries[i].deadline_usec == USEC_NEVER)
+			continue;
+		o->reason = entries[i].reason;
+		o->deadline_usec = entries[i].deadline_usec;
+		entries[n_due++] = entries[i];
+	}
+	return n_due;
+}
