@@ -32,11 +32,20 @@ need_packages() {
 		echo "there is no apt-get here; install the like of these and run again" >&2
 		return 1
 	fi
-	# Lists may be missing or stale on a fresh machine; a failed update still lets an install
-	# from what is cached succeed.
-	as_root apt-get -qq update || true
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
-		-o Dpkg::Use-Pty=0 install "${missing[@]}" >/dev/null
+	local log
+	log=$(mktemp)
+	# Lists may be missing or stale on a fresh machine; where an update fails, an install from
+	# what is cached may still succeed.
+	if ! {
+		as_root apt-get -qq update || true
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+			-o Dpkg::Use-Pty=0 install "${missing[@]}"
+	} >"$log" 2>&1; then
+		tail -n 30 "$log" >&2
+		echo "could not install: ${missing[*]}" >&2
+		return 1
+	fi
+	rm -f "$log"
 }
 
 # own_like SOURCE DIRECTORY: what root built in somebody's checkout stays theirs to rebuild.

@@ -22,7 +22,8 @@ def criterion_cases(text):
 
 
 def unittest_cases(text):
-    for name, _, outcome in UNITTEST_CASE.findall(text):
+    for _, dotted, outcome in UNITTEST_CASE.findall(text):
+        name = dotted.partition(".")[2]  # without the module
         if outcome == "ok":
             yield "ok", name, ""
         elif outcome.startswith("skipped"):
