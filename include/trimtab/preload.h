@@ -75,6 +75,20 @@ enum trimtab_gc_result {
 	TRIMTAB_GC_REFUSED = 3,	/* no interpreter, or it is ending */
 };
 
+/* Whether pools in CPython's arenas are given back here. Anything but ON: none is, and why. */
+enum trimtab_pymalloc {
+	TRIMTAB_PYMALLOC_UNKNOWN = 0,	/* not asked, or the interpreter did not let us in yet */
+	TRIMTAB_PYMALLOC_ON = 1,
+	TRIMTAB_PYMALLOC_NO_PYTHON = 2,	/* no CPython 3.10 or later was in the program at start */
+	TRIMTAB_PYMALLOC_VERSION = 3,	/* not one of 3.10 to 3.13, or not 64 bit */
+	TRIMTAB_PYMALLOC_FREE_THREADED = 4,
+	TRIMTAB_PYMALLOC_PAGE_SIZE = 5,	/* pages as large as pools: nothing to win */
+	TRIMTAB_PYMALLOC_NOT_USED = 6,	/* PYTHONMALLOC names another allocator */
+	TRIMTAB_PYMALLOC_HOOK = 7,	/* another arena allocator was set after ours */
+	TRIMTAB_PYMALLOC_INTERPRETERS = 8,	/* there are sub-interpreters */
+	TRIMTAB_PYMALLOC_SELF_TEST = 9,	/* its blocks do not lie or behave as we know it */
+};
+
 struct trimtab_page {
 	/* Written by the supervisor before the fork; worker_* by the child before exec. */
 	uint32_t magic;
@@ -108,6 +122,13 @@ struct trimtab_page {
 	_Atomic uint64_t n_foreign_signals;	/* our signal number, but not from the supervisor */
 	_Atomic uint32_t waits;			/* enum trimtab_wake: how the helper waits now */
 	_Atomic uint32_t n_late_trims;		/* after a collection that came late */
+	_Atomic uint32_t pymalloc;		/* enum trimtab_pymalloc, as last found */
+	_Atomic uint32_t n_odd_arenas;		/* left alone by the last purge */
+	_Atomic uint64_t arena_bytes;		/* in CPython's arenas, at the last purge */
+	_Atomic uint64_t live_bytes;		/* in use there; the rest is free or was given back */
+	_Atomic uint64_t hold_nsec;		/* longest that this request held a lock: the GIL
+						 * exactly, an allocator's at most so long */
+	_Atomic uint64_t longest_hold_nsec;	/* of all requests since the worker began */
 };
 
 _Static_assert(sizeof(struct trimtab_page) <= TRIMTAB_PAGE_SIZE, "one page");

@@ -20,6 +20,7 @@
 
 #include "preload/allocator.h"
 #include "preload/notify.h"
+#include "preload/pymalloc.h"
 #include "preload/python.h"
 #include "preload/self.h"
 
@@ -80,23 +81,61 @@ static enum trimtab_gc_result collect(void)
 	return result;
 }
 
+static uint64_t purge_arenas(void)
+{
+	struct trimtab_page *page = helper.page;
+	struct pymalloc_result result;
+
+	publish(&page->pymalloc, pymalloc_purge(gc_wait_msec(), &result));
+	publish(&page->n_odd_arenas, result.n_odd_arenas);
+	publish64(&page->arena_bytes, result.arena_bytes);
+	publish64(&page->live_bytes, result.live_bytes);
+	publish64(&page->purged_bytes, result.purged_bytes);
+	return result.longest_hold_nsec;
+}
+
+/* Returns how long it took, which is the longest that a lock of it can have been held. */
+static uint64_t trim(void)
+{
+	uint64_t began = self_now_nsec();
+
+	publish(&helper.page->trim_returned, (uint32_t)allocator_release());
+	return self_now_nsec() - began;
+}
+
+static void publish_hold(uint64_t nsec)
+{
+	_Atomic uint64_t *longest = &helper.page->longest_hold_nsec;
+
+	publish64(&helper.page->hold_nsec, nsec);
+	if (nsec > atomic_load_explicit(longest, memory_order_relaxed))
+		publish64(longest, nsec);
+}
+
+static uint64_t longer(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 static void serve(uint32_t operations)
 {
 	struct trimtab_page *page = helper.page;
 	enum trimtab_gc_result gc = TRIMTAB_GC_NOT_ASKED;
-	uint64_t began = self_now_nsec();
-	int r = 0;
+	uint64_t hold = 0;
 
 	publish(&page->state, TRIMTAB_STATE_BUSY);
-	publish64(&page->began_nsec, began);
+	publish64(&page->began_nsec, self_now_nsec());
 	publish64(&page->rss_before_bytes, self_rss_bytes());
 	publish64(&page->purged_bytes, 0);
+	publish(&page->trim_returned, 0);
 	if (operations & TRIMTAB_OP_GC)
 		gc = collect();
 	publish(&page->gc_result, gc);
+	if (operations & TRIMTAB_OP_PYMALLOC)
+		hold = purge_arenas();
 	if (operations & TRIMTAB_OP_TRIM)
-		r = allocator_release();
-	publish(&page->trim_returned, (uint32_t)r);
+		hold = longer(hold, trim());
+	publish_hold(hold);
 	publish64(&page->rss_after_bytes, self_rss_bytes());
 	publish64(&page->ended_nsec, self_now_nsec());
 	atomic_fetch_add_explicit(&page->n_served, 1, memory_order_relaxed);

@@ -13,6 +13,7 @@
 #include "preload/leave.h"
 #include "preload/notify.h"
 #include "preload/page.h"
+#include "preload/pymalloc.h"
 #include "preload/python.h"
 #include "trimtab/preload.h"
 
@@ -29,6 +30,7 @@ static void come_alive(const char *page_variable)
 		return;
 	notify_capture();
 	python_detect();
+	pymalloc_watch();
 	if (helper_start(page, allocator_detect()) == 0)
 		leave_prepare();
 }
