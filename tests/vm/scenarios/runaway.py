@@ -47,6 +47,7 @@ def scenario():
         pids = pool.wait_serving(3)
         # Takes the gap, so that the runaway's turn is not now.
         pool.ctl("recycle", "1")
+        pool.wait_record("exit", TRIMTAB_PID=pids[1])
         pids = pool.wait_serving(3)
         began = time.monotonic()
         runaway = ask(ADDRESS, RUN_AWAY)
