@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "preload/arena.h"
+#include "preload/priority.h"
 #include "preload/python.h"
 #include "preload/self.h"
 #include "preload/selftest.h"
@@ -291,6 +292,7 @@ static void purge_all(uint64_t since)
 static void purge_with_gil(void)
 {
 	uint64_t since = self_now_nsec();
+	int before = priority_raise();
 
 	result = (struct pymalloc_result){ 0 };
 	if (verdict == TRIMTAB_PYMALLOC_UNKNOWN)
@@ -299,6 +301,7 @@ static void purge_with_gil(void)
 		examine_again();
 	if (verdict == TRIMTAB_PYMALLOC_ON)
 		purge_all(since);
+	priority_restore(before);
 }
 
 enum trimtab_pymalloc pymalloc_purge(unsigned wait_msec, struct pymalloc_result *ret)

@@ -2,9 +2,11 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "driver.h"
+#include "util/cleanup.h"
 
 #define MIB (1024.0 * 1024.0)
 
@@ -52,6 +54,56 @@ Test(trim, glibc_gives_back_more_than_half)
 	cr_assert_eq(outcome.allocator, TRIMTAB_ALLOCATOR_GLIBC);
 	cr_assert_gt(outcome.before, outcome.peak / 2, "freed memory went by itself");
 	cr_assert_lt(outcome.after, outcome.before / 2);
+}
+
+/* Field 19 of the helper's stat: its nice value. */
+static int helper_nice(const struct driver *driver)
+{
+	char path[64];
+	auto_file FILE *f = NULL;
+	int nice = 100;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)driver->pid,
+		       (int)driver->page->helper_tid);
+	f = fopen(path, "re");
+	cr_assert_not_null(f);
+	/* Its name has no blank. */
+	cr_assert_eq(fscanf(f,
+			    "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+			    "%*s %*s %*s %d",
+			    &nice),
+		     1);
+	return nice;
+}
+
+Test(trim, helper_has_priority_while_it_holds_locks)
+{
+	struct driver driver;
+	int usual, lowest = 100;
+
+	if (setpriority(PRIO_PROCESS, 0, -1) < 0)
+		cr_skip_test("no priority may be raised here");
+	(void)setpriority(PRIO_PROCESS, 0, 0);
+	cr_assert_eq(driver_start(&driver, &(struct driver_setup){ 0 }, guest_arguments),
+		     0);
+	cr_assert(driver_await_hello(&driver));
+	usual = helper_nice(&driver);
+	/* Looked at from outside, so it may be missed once, but not every time. */
+	for (int round = 0; round < 100 && lowest >= usual; round++) {
+		cr_assert_eq(driver_ask(&driver, "bloat"), 0);
+		cr_assert_eq(driver_ask(&driver, "shrink"), 0);
+		cr_assert_eq(driver_request(&driver, TRIMTAB_OP_TRIM), 0);
+		while (atomic_load(&driver.page->done) !=
+		       atomic_load(&driver.page->request)) {
+			int nice = helper_nice(&driver);
+
+			lowest = nice < lowest ? nice : lowest;
+		}
+	}
+	cr_assert_lt(lowest, usual);
+	cr_assert_eq(helper_nice(&driver), usual, "not restored");
+	cr_assert_gt(driver.page->longest_hold_nsec, 0);
+	driver_stop(&driver);
 }
 
 static void with_allocator(const char *path, enum trimtab_allocator kind, bool gives_back)
