@@ -96,7 +96,8 @@ struct template {
 	struct supervisor *supervisor;
 	pid_t pid;
 	int pidfd, fd;			/* fd: our end of its socket */
-	bool ready;
+	bool ready;			/* it can fork now */
+	bool served;			/* it could, once */
 	struct spawn_report *report;
 	usec_t started_usec;
 	sd_event_source *child, *answers, *deadline;

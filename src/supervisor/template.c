@@ -23,6 +23,9 @@
 
 #define RETRY_MAX_USEC (30 * USEC_PER_SEC)
 
+/* After it closed its socket it has this long to end. */
+#define LEAVE_USEC (5 * USEC_PER_SEC)
+
 struct template *template_free(struct template *t)
 {
 	if (!t)
@@ -46,6 +49,15 @@ static void kill_template(const struct template *t)
 {
 	(void)kill(-t->pid, SIGKILL);
 	(void)syscall(SYS_pidfd_send_signal, t->pidfd, SIGKILL, NULL, 0);
+}
+
+static int on_patience_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	journal_problem(0, 0, "The template is neither ready nor gone in time: it is killed");
+	kill_template(userdata);
+	return 0;
 }
 
 /* ---- answers ---- */
@@ -88,7 +100,7 @@ static void become_ready(struct template *t)
 {
 	struct supervisor *s = t->supervisor;
 
-	t->ready = true;
+	t->ready = t->served = true;
 	supervisor_arm(s, &t->deadline, USEC_NEVER, NULL, NULL);
 	journal_pool("template", "The template (pid %d) is ready after %s", (int)t->pid,
 		     format_usec(usec_sub(supervisor_now(s), t->started_usec)).s);
@@ -134,9 +146,14 @@ static int on_answer(sd_event_source *source, int fd, uint32_t events, void *use
 			break;
 		}
 	if (r < 0) {
-		/* It closed the socket or talks nonsense: its exit will say more. */
+		/* It is about to end, and its exit status will say why; or it talks nonsense. */
 		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-		kill_template(t);
+		t->ready = false;
+		if (r == -EPIPE)
+			supervisor_arm(s, &t->deadline, usec_add(supervisor_now(s), LEAVE_USEC),
+				       on_patience_over, t);
+		else
+			kill_template(t);
 	}
 	return 0;
 }
@@ -186,14 +203,14 @@ static void report_template_end(const struct template *t, const siginfo_t *si)
 				spawn_step_text((enum spawn_step)t->report->step));
 	else
 		journal_problem(0, 0, "The template (pid %d) %s %d%s", (int)t->pid, how,
-				si->si_status, t->ready ? "" : " before it was ready");
+				si->si_status, t->served ? "" : " before it was ready");
 }
 
 static int on_template_exit(sd_event_source *source, const siginfo_t *si, void *userdata)
 {
 	struct template *t = userdata;
 	struct supervisor *s = t->supervisor;
-	bool was_ready = t->ready, was_successor = s->successor == t;
+	bool was_ready = t->served, was_successor = s->successor == t;
 	int status = si->si_code == CLD_EXITED ? si->si_status : 1;
 
 	(void)source;
@@ -219,15 +236,6 @@ static int on_template_exit(sd_event_source *source, const siginfo_t *si, void *
 	}
 	retry_later(s);
 	supervisor_wake(s);
-	return 0;
-}
-
-static int on_load_timeout(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	(void)source;
-	(void)usec;
-	journal_problem(0, 0, "The template is not ready within boot-timeout: it is killed");
-	kill_template(userdata);
 	return 0;
 }
 
@@ -337,8 +345,8 @@ static int start(struct supervisor *s, struct template **ret)
 	(void)sd_event_source_set_priority(t->answers, PRIORITY_NOTIFY);
 	(void)sd_event_source_set_priority(t->child, PRIORITY_CHILD);
 	supervisor_arm(s, &t->deadline,
-		       usec_add(t->started_usec, s->config->restart_boot_timeout), on_load_timeout,
-		       t);
+		       usec_add(t->started_usec, s->config->restart_boot_timeout),
+		       on_patience_over, t);
 	*ret = TAKE(t);
 	return 0;
 }
