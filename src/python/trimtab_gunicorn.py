@@ -166,6 +166,7 @@ class Heartbeat:
         # Not a third: a loop that wakes every third would then miss each second beat.
         self._interval_sec = watchdog_sec / 4 if watchdog_sec else 1.0
         self._due = 0.0
+        self._counted = 0
         self.ready = False
         self.stopping = False
 
@@ -206,22 +207,26 @@ class Heartbeat:
                                        *self._requests())
 
     def count_requests(self, total):
-        """For uvicorn, which keeps its count elsewhere than in worker.nr."""
+        """For classes that keep their count elsewhere than in worker.nr."""
         if not self._worker.alive and not self.stopping:
             # gunicorn's reloader says so and no more; uvicorn never looks there.
             os.kill(os.getpid(), signal.SIGTERM)
-        self._worker.nr = total
+        self._counted = total
         if self._request_limit and total >= self._request_limit:
             self._announce_max_requests()
 
     def _announce_max_requests(self):
         self._request_limit = 0
         self._worker.log.info("Maximum requests reached (%d), asking to be replaced.",
-                              self._worker.nr)
+                              self._n_requests())
         self._notifier.tell_surely("X_TRIMTAB=max-requests", *self._requests())
 
+    def _n_requests(self):
+        return max(self._worker.nr, self._counted)
+
     def _requests(self):
-        return ["X_TRIMTAB_REQUESTS=%d" % self._worker.nr] if self._worker.nr > 0 else []
+        count = self._n_requests()
+        return ["X_TRIMTAB_REQUESTS=%d" % count] if count else []
 
     def _leave_with_parent(self):
         # The other classes look for themselves; UvicornWorker would keep an orphan's port.
@@ -229,11 +234,12 @@ class Heartbeat:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-class UncountedLimit(int):
-    """The request limit given to uvicorn, which is never reached but reports the count.
+class UnreachedLimit(int):
+    """A request limit that is never reached, and reports each count compared with it.
 
     uvicorn counts in an object that its worker class keeps to itself, and asks ten times a
-    second whether that count >= the limit: this is the limit, answering.
+    second whether that count >= the limit; aiohttp once a second whether it is more. The
+    limit is the one thing of theirs that is given from outside, so it does the listening.
     """
 
     def __new__(cls, heartbeat):
@@ -244,6 +250,8 @@ class UncountedLimit(int):
     def __le__(self, total):
         self.heartbeat.count_requests(total)
         return False
+
+    __lt__ = __le__
 
     def __add__(self, jitter):
         return self
@@ -440,24 +448,28 @@ def adapt(worker, heartbeat):
 
     def run_adapted():
         survive_second_stop(heartbeat)
-        config = getattr(worker, "config", None)
-        if hasattr(config, "limit_max_requests"):
-            config.limit_max_requests = UncountedLimit(heartbeat)
-        if may_never_beat(worker):
-            heartbeat.say_ready()
+        learn_count(worker, heartbeat)
+        if worker.cfg.timeout == 0 and not is_known(worker):
+            heartbeat.say_ready()  # a class that nobody watches need not beat
         return run()
 
     worker.load_wsgi, worker.run = load_after_drop, run_adapted
 
 
-def may_never_beat(worker):
-    """A foreign class with timeout = 0 need not beat: call it ready as it starts to run."""
-    if worker.cfg.timeout:
-        return False
-    return not any(base.__module__.startswith(("gunicorn.workers.", "uvicorn"))
-                   and base.__module__ not in ("gunicorn.workers.base",
-                                               "gunicorn.workers.base_async")
-                   for base in type(worker).__mro__)
+def learn_count(worker, heartbeat):
+    limit = UnreachedLimit(heartbeat)
+    if hasattr(getattr(worker, "config", None), "limit_max_requests"):
+        worker.config.limit_max_requests = limit
+    elif not is_known(worker):
+        worker.max_requests = limit
+        worker.cfg.settings["max_requests"].value = limit  # set() would make it a plain int
+
+
+def is_known(worker):
+    """Whether the class is, or is made from, one of gunicorn's or uvicorn's."""
+    return any(base.__module__.startswith(("gunicorn.workers.", "uvicorn"))
+               and base.__module__ not in ("gunicorn.workers.base", "gunicorn.workers.base_async")
+               for base in type(worker).__mro__)
 
 
 def drops_privileges(cfg):
