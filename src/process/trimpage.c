@@ -96,6 +96,13 @@ static int wake_by_signal(const struct trimpage *t, pid_t pid)
 	return 0;
 }
 
+/* Not where the library turned to the futex because the application takes this signal itself. */
+static bool waits_for_signal(const struct trimpage *t)
+{
+	return t->wake == TRIMTAB_WAKE_SIGNAL &&
+	       atomic_load_explicit(&t->page->waits, memory_order_relaxed) == TRIMTAB_WAKE_SIGNAL;
+}
+
 int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations, uint32_t gc_wait_msec)
 {
 	struct trimtab_page *page = t->page;
@@ -111,11 +118,11 @@ int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations, uint32_
 	t->requested++;
 	atomic_store_explicit(&page->request, t->requested, memory_order_release);
 
-	if (t->wake == TRIMTAB_WAKE_SIGNAL)
-		return wake_by_signal(t, pid);
-	if (syscall(SYS_futex, &page->request, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
-		return -errno;
-	return 0;
+	int r = waits_for_signal(t) ? wake_by_signal(t, pid) : 0;
+
+	/* Always: the helper may be turning from one to the other just now. */
+	(void)syscall(SYS_futex, &page->request, FUTEX_WAKE, 1, NULL, NULL, 0);
+	return r;
 }
 
 int trimpage_answer(const struct trimpage *t, struct trim_answer *ret)
