@@ -131,4 +131,15 @@ struct trimtab_page {
 	_Atomic uint64_t longest_hold_nsec;	/* of all requests since the worker began */
 };
 
+/* In a process forked from a template the constructor ran long before there was a worker, and the
+ * environment that it saw named no page. Such a process calls this once, in its only thread, with
+ * what TRIMTAB_PAGE would say and its own pid; the page's worker_pid and worker_start are zero and
+ * are filled in. The library keeps track of CPython's arenas in a process that has
+ * TRIMTAB_TEMPLATE in its environment, so that its children can purge them.
+ *
+ * Returns 0 when the helper waits, else -1 and nothing has changed. The one exported symbol; find
+ * it with dlsym(3), it is there only where the library was preloaded. */
+#define TRIMTAB_TEMPLATE_ENV "TRIMTAB_TEMPLATE"
+int trimtab_preload_adopt(const char *page_variable);
+
 _Static_assert(sizeof(struct trimtab_page) <= TRIMTAB_PAGE_SIZE, "one page");

@@ -58,24 +58,43 @@ static bool page_is_ours(const struct trimtab_page *page, const struct page_name
 		 signal_allowed(page->signal_number)));
 }
 
-struct trimtab_page *page_open(const struct page_name *name)
+static struct trimtab_page *page_map(int fd)
 {
-	int seals = fcntl(name->fd, F_GET_SEALS); /* fails on all but a memfd */
+	int seals = fcntl(fd, F_GET_SEALS); /* fails on all but a memfd */
 	const int needed = F_SEAL_SHRINK | F_SEAL_GROW;
 	struct stat st;
 	void *page;
 
-	if (seals < 0 || (seals & needed) != needed || fstat(name->fd, &st) < 0 ||
+	if (seals < 0 || (seals & needed) != needed || fstat(fd, &st) < 0 ||
 	    st.st_size != TRIMTAB_PAGE_SIZE)
 		return NULL;
-	page = mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, name->fd,
-		    0);
-	if (page == MAP_FAILED)
-		return NULL;
-	if (!page_is_ours(page, name) ||
-	    madvise(page, TRIMTAB_PAGE_SIZE, MADV_DONTFORK) < 0) {
+	page = mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return page == MAP_FAILED ? NULL : page;
+}
+
+static struct trimtab_page *page_accept(struct trimtab_page *page,
+					const struct page_name *name)
+{
+	if (page && page_is_ours(page, name) &&
+	    madvise(page, TRIMTAB_PAGE_SIZE, MADV_DONTFORK) == 0)
+		return page;
+	if (page)
 		(void)munmap(page, TRIMTAB_PAGE_SIZE);
-		return NULL;
+	return NULL;
+}
+
+struct trimtab_page *page_open(const struct page_name *name)
+{
+	return page_accept(page_map(name->fd), name);
+}
+
+struct trimtab_page *page_claim(const struct page_name *name)
+{
+	struct trimtab_page *page = page_map(name->fd);
+
+	if (page && page->worker_pid == 0 && page->cookie == name->cookie) {
+		page->worker_pid = name->pid;
+		page->worker_start = self_start_ticks();
 	}
-	return page;
+	return page_accept(page, name);
 }

@@ -24,3 +24,6 @@ bool page_parse_name(const char *text, struct page_name *ret);
  * The mapping stays for the life of the process image; forked children do not have it. The
  * descriptor stays open: a shell that executes the real program next needs it there. */
 struct trimtab_page *page_open(const struct page_name *name);
+
+/* As above for a page that names no process yet: it names this one afterwards. */
+struct trimtab_page *page_claim(const struct page_name *name);

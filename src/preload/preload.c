@@ -17,6 +17,17 @@
 #include "preload/python.h"
 #include "trimtab/preload.h"
 
+static int start(struct trimtab_page *page)
+{
+	if (!page)
+		return -1;
+	notify_capture();
+	if (helper_start(page, allocator_detect()) != 0)
+		return -1;
+	leave_prepare();
+	return 0;
+}
+
 static void come_alive(const char *page_variable)
 {
 	struct page_name name;
@@ -28,11 +39,27 @@ static void come_alive(const char *page_variable)
 	page = page_open(&name);
 	if (!page)
 		return;
-	notify_capture();
 	python_detect();
 	pymalloc_watch();
-	if (helper_start(page, allocator_detect()) == 0)
-		leave_prepare();
+	(void)start(page);
+}
+
+/* A template serves nobody and is never trimmed on request, but what it loads is its children's. */
+static void prepare_template(void)
+{
+	python_detect();
+	pymalloc_watch();
+}
+
+__attribute__((visibility("default"))) int trimtab_preload_adopt(const char *page_variable)
+{
+	int saved_errno = errno, r = -1;
+	struct page_name name;
+
+	if (page_parse_name(page_variable, &name) && name.pid == getpid())
+		r = start(page_claim(&name));
+	errno = saved_errno;
+	return r;
 }
 
 __attribute__((constructor)) static void preload_init(void)
@@ -42,5 +69,7 @@ __attribute__((constructor)) static void preload_init(void)
 
 	if (page_variable)
 		come_alive(page_variable);
+	else if (getenv(TRIMTAB_TEMPLATE_ENV))
+		prepare_template();
 	errno = saved_errno;
 }
