@@ -7,6 +7,9 @@
 /* Peaks this close to the limit have reached it; the plan aims at twice the distance. */
 #define MARGIN_SHIFT 9
 
+/* Of the time to a last call: how much later it may well turn out to be. */
+#define DOUBT_SHIFT 4
+
 /* Growth younger than this is a burst until it passes the trim mark: a trim is tried first,
  * and the brake line leaves the time for it. */
 #define ESTABLISHED_USEC (10 * USEC_PER_MIN)
@@ -58,26 +61,41 @@ static bool is_established(const struct round *r, const struct slot_memory *s)
 	       s->growth.level_bytes >= tripwire_mark(r->limits, s);
 }
 
+static usec_t minus_lead(const struct round *r, usec_t t)
+{
+	return t == USEC_NEVER ? t : usec_sub(t, policy_lead_usec(r->p, r->limits));
+}
+
+/* On the safe side, and at the limit that the operator set. */
+static usec_t planned_start(const struct round *r, const struct slot_memory *s)
+{
+	uint64_t limit = r->limits->worker_max_bytes;
+
+	return minus_lead(r, reaches(r, s, limit - (limit >> (MARGIN_SHIFT - 1)), 2));
+}
+
+/* When the kernel would have it, a loan included. The further ahead, the less certain: that is
+ * no reason to break the gap now, while there is time to see. */
+static usec_t last_call(const struct round *r, const struct slot_memory *s)
+{
+	uint64_t limit = slot_limit(r->limits, s);
+	usec_t at = minus_lead(r, reaches(r, s, limit - (limit >> MARGIN_SHIFT), 0));
+
+	return usec_add(at, usec_sub(at, r->now) >> DOUBT_SHIFT);
+}
+
 static void consider_memory(struct round *r, struct plan_entry *e)
 {
 	const struct slot_memory *s = &r->p->slots[e->slot];
 	uint64_t limit = r->limits->worker_max_bytes;
-	usec_t lead = policy_lead_usec(r->p, r->limits);
-	usec_t planned, last;
 
 	if (limit == UINT64_MAX)
 		return;
-	if (s->hold.active || s->hold.spent) {
+	if (s->hold.active || s->hold.spent)
 		no_later(e, r->now, r->now, REASON_MEMORY, /* hard= */ true);
-	} else if (is_established(r, s)) {
-		planned = reaches(r, s, limit - (limit >> (MARGIN_SHIFT - 1)), 2);
-		last = reaches(r, s, limit - (limit >> MARGIN_SHIFT), 0);
-		if (planned != USEC_NEVER)
-			no_later(e, usec_sub(planned, lead),
-				 last == USEC_NEVER ? last : usec_sub(last, lead),
-				 REASON_MEMORY,
-				 /* hard= */ true);
-	}
+	else if (is_established(r, s))
+		no_later(e, planned_start(r, s), last_call(r, s), REASON_MEMORY,
+			 /* hard= */ true);
 	if (e->reason == REASON_MEMORY &&
 	    e->deadline_usec < usec_add(r->now, TRIM_FIRST_USEC) &&
 	    trim_is_coming(r, e->slot)) {
@@ -196,6 +214,20 @@ static enum reason wish_reason(enum wish wish)
 	return REASON_NONE;
 }
 
+/* Those that are late have their turn in the order in which they came to be. */
+static void keep_in_line(struct round *r, struct plan_entry *e)
+{
+	struct slot_memory *s = &r->p->slots[e->slot];
+
+	if (e->reason != REASON_MEMORY || e->deadline_usec > r->now) {
+		s->due_usec = 0;
+		return;
+	}
+	if (s->due_usec == 0)
+		s->due_usec = r->now;
+	e->deadline_usec = s->due_usec;
+}
+
 static void consider_slot(struct round *r, struct plan_entry *e)
 {
 	const struct slot_memory *s = &r->p->slots[e->slot];
@@ -203,6 +235,7 @@ static void consider_slot(struct round *r, struct plan_entry *e)
 	usec_t end;
 
 	consider_memory(r, e);
+	keep_in_line(r, e);
 	if (r->limits->max_lifetime_usec) {
 		end = usec_add(s->ready_usec, r->limits->max_lifetime_usec);
 		no_later(e, end, end, REASON_LIFETIME, /* hard= */ false);

@@ -91,8 +91,10 @@ static void forget_worker(struct slot_memory *s)
 	forecast_reset(&s->troughs);
 	s->usage_bytes = s->charged_bytes = s->footprint_bytes = 0;
 	s->sampled_usec = s->ready_usec = s->crossed_usec = 0;
+	s->high_events = 0;
 	s->tripwire_bytes = s->limit_bytes = s->loan_bytes = 0;
 	s->can_trim = false;
+	s->due_usec = 0;
 	memset(&s->hold, 0, sizeof(s->hold));
 	memset(&s->trim, 0, sizeof(s->trim));
 }
@@ -129,8 +131,10 @@ void policy_note_ready(struct policy *p, uint32_t slot, usec_t now,
 		learn_slowly(&p->boot_usec, u64_max(now - s->started_usec, 1));
 	if (footprint_bytes)
 		learn_slowly(&p->footprint_bytes, footprint_bytes);
-	if (s->phase == SLOT_SURGING)
-		s->parting_bytes = s->loan_bytes;
+	if (s->phase == SLOT_SURGING) {
+		s->n_parting++;
+		s->parting_bytes = u64_max(s->parting_bytes, s->loan_bytes);
+	}
 	forget_worker(s);
 	s->known = true;
 	s->phase = SLOT_SERVING;
@@ -190,15 +194,17 @@ void policy_note_drained(struct policy *p, uint32_t slot, usec_t now, usec_t dra
 	if (!s)
 		return;
 	learn_slowly(&p->drain_usec, u64_max(drain_usec, 1));
-	s->parting_bytes = 0;
-	/* After a surge the slot serves already, and the one that went is nobody's worker. */
-	if (s->phase == SLOT_SURGING ||
-	    (s->phase == SLOT_SERVING && s->ready_usec && !s->restarting &&
-	     now - s->ready_usec < drain_usec))
+	/* The slot serves already: the one that went is nobody's worker any more. */
+	if (slot_serves(s->phase) && !s->drain_asked) {
+		s->n_parting -= s->n_parting > 0;
+		if (s->n_parting == 0)
+			s->parting_bytes = 0;
 		return;
-	if (!s->restarting && slot_serves(s->phase))
+	}
+	if (!s->restarting)
 		count_restart(p, now);
 	s->restarting = true;
+	s->drain_asked = false;
 	s->absence = ABSENT_REPLACED;
 	s->phase = SLOT_EMPTY;
 	forget_worker(s);
@@ -224,7 +230,7 @@ static void observe_phase(struct round *r, struct slot_memory *s,
 		count_restart(r->p, r->now);
 	}
 	if (seen->phase == SLOT_SERVING)
-		s->restarting = false;
+		s->restarting = s->drain_asked = false;
 	if (seen->phase == SLOT_DRAINING)
 		s->absence = ABSENT_REPLACED;
 	if (seen->phase == SLOT_EMPTY && seen->retire) {
@@ -387,6 +393,7 @@ void decide(struct policy *p, const struct limits *limits, const struct snapshot
 	ret->n_actions = 0;
 	ret->wake_usec = USEC_NEVER;
 	observe(&r);
+	tripwire_observe(&r);
 	restart_decide_starts(&r);
 	restart_decide_plan(&r);
 	loan_decide(&r);

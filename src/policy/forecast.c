@@ -9,6 +9,9 @@
 /* More than any machine has: such a sample is a mistake of whoever took it. */
 #define BYTES_MAX ((uint64_t)1 << 43)
 
+/* History sinks with every trim. When it is this deep, it starts over. */
+#define DEPTH_MAX ((int64_t)1 << 50)
+
 /* Closer samples than this are one: a forecast in microseconds serves nobody. */
 #define POINT_WIDTH_USEC (100 * USEC_PER_MSEC)
 
@@ -16,7 +19,7 @@
 #define HORIZON_FACTOR 8
 
 #define POINTS_MIN 3 /* for any statement at all */
-#define FIT_MIN	   4 /* history is not shortened below this */
+#define FIT_MIN	   3 /* history is not shortened below this */
 
 /* Jumps beyond this and a quarter of the level are doubted. */
 #define JUMP_BYTES (32 * MIB)
@@ -30,7 +33,9 @@ struct fit {
 	int64_t slope;	 /* bytes per second */
 	int64_t trend;	 /* at the time of the last point */
 	int64_t scatter; /* median distance of a point from the trend */
-	int64_t recent;	 /* how far the latest points lie above it, or below */
+	int64_t noise;	 /* same of the samples behind the points */
+	int64_t oldest;	 /* how far the oldest points lie above the trend, or below */
+	int64_t latest;	 /* same of the latest */
 	int64_t lift;	 /* how far the peaks lie above it */
 };
 
@@ -41,17 +46,18 @@ void forecast_reset(struct forecast *f)
 
 /* ---- history ---- */
 
-static uint64_t weighted(uint64_t a, uint32_t weight_a, uint64_t b, uint32_t weight_b)
+static int64_t weighted(int64_t a, uint32_t weight_a, int64_t b, uint32_t weight_b)
 {
-	unsigned __int128 sum =
-		(unsigned __int128)a * weight_a + (unsigned __int128)b * weight_b;
+	__int128 sum = (__int128)a * weight_a + (__int128)b * weight_b;
 
-	return (uint64_t)(sum / ((uint64_t)weight_a + weight_b));
+	return (int64_t)(sum / ((int64_t)weight_a + weight_b));
 }
 
 static void merge_points(struct forecast_point *a, const struct forecast_point *b)
 {
-	a->usec = weighted(a->usec, a->weight, b->usec, b->weight);
+	usec_t apart = b->usec - a->usec;
+
+	a->usec += u64_mul_div(apart, b->weight, (uint64_t)a->weight + b->weight);
 	a->bytes = weighted(a->bytes, a->weight, b->bytes, b->weight);
 	if (b->peak_bytes >= a->peak_bytes) {
 		a->peak_bytes = b->peak_bytes;
@@ -84,7 +90,7 @@ static void thin(struct forecast *f, usec_t now)
 
 static void insert(struct forecast *f, usec_t now, uint64_t bytes)
 {
-	struct forecast_point point = { now, bytes, bytes, now, 1 };
+	struct forecast_point point = { now, (int64_t)bytes, (int64_t)bytes, now, 1 };
 	struct forecast_point *last = f->n_points ? &f->points[f->n_points - 1] : NULL;
 
 	f->fitted_usec = now;
@@ -130,22 +136,26 @@ static int64_t select_kth(int64_t *v, size_t n, size_t k)
 	return v[k];
 }
 
+static int64_t clamped(__int128 v)
+{
+	const __int128 most = (__int128)1 << 60;
+
+	return (int64_t)(v > most ? most : v < -most ? -most : v);
+}
+
+/* b is later than a. */
 static int64_t slope_between(const struct forecast_point *a,
 			     const struct forecast_point *b)
 {
-	int64_t rise = (int64_t)b->bytes - (int64_t)a->bytes;
+	__int128 rise = (__int128)b->bytes - a->bytes;
 
-	/* |rise| < 2^43 and a million is < 2^20: the product fits. */
-	return rise * (int64_t)USEC_PER_SEC / (int64_t)(b->usec - a->usec);
+	return clamped(rise * (int64_t)USEC_PER_SEC / (int64_t)(b->usec - a->usec));
 }
 
 /* What the slope makes of the time from `then` to `now`, which may be the earlier. */
 static int64_t rise_over(int64_t slope, usec_t then, usec_t now)
 {
-	const __int128 most = (__int128)1 << 60;
-	__int128 rise = (__int128)slope * (int64_t)(now - then) / (__int128)USEC_PER_SEC;
-
-	return (int64_t)(rise > most ? most : rise < -most ? -most : rise);
+	return clamped((__int128)slope * (int64_t)(now - then) / (int64_t)USEC_PER_SEC);
 }
 
 static int64_t median_slope(const struct forecast_point *points, uint32_t n)
@@ -161,18 +171,16 @@ static int64_t median_slope(const struct forecast_point *points, uint32_t n)
 	return n_slopes ? select_kth(slopes, n_slopes, n_slopes / 2) : 0;
 }
 
-/* How far peaks rise above the trend. The second highest, since one freak does not make a level;
- * of few points the highest. */
-static int64_t lift_of(const struct forecast_point *points, uint32_t n,
-		       const struct fit *fit)
+/* How far peaks stand out of what lies on both sides of them. Compared with the neighbours, not
+ * with the trend: a point that the trend does not fit is no peak. The second highest, since one
+ * freak does not make a level; of few points the highest. */
+static int64_t lift_of(const struct forecast_point *points, uint32_t n)
 {
-	usec_t now = points[n - 1].usec;
 	int64_t first = 0, second = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
-		int64_t peak = (int64_t)points[i].peak_bytes +
-			       rise_over(fit->slope, points[i].peak_usec, now);
-		int64_t lift = peak - fit->trend;
+	for (uint32_t i = 1; i + 1 < n; i++) {
+		int64_t left = points[i - 1].bytes, right = points[i + 1].bytes;
+		int64_t lift = points[i].peak_bytes - (left > right ? left : right);
 
 		if (lift > first) {
 			second = first;
@@ -184,37 +192,71 @@ static int64_t lift_of(const struct forecast_point *points, uint32_t n,
 	return n < 6 ? first : second;
 }
 
+static int64_t magnitude(int64_t v)
+{
+	return v < 0 ? -v : v;
+}
+
+/* The median of v[0..n), n > 0, v left as it is. */
+static int64_t median(const int64_t *v, uint32_t n)
+{
+	int64_t scratch[FORECAST_POINTS];
+
+	memcpy(scratch, v, n * sizeof(*v));
+	return select_kth(scratch, n, n / 2);
+}
+
+/* Merged points are means and scatter less than the samples did. How much these did is seen by
+ * how far a point's own peak lies above its mean. */
+static int64_t noise_of(const struct forecast_point *points, uint32_t n, int64_t slope)
+{
+	int64_t spreads[FORECAST_POINTS];
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct forecast_point *pt = &points[i];
+		int64_t rise = rise_over(slope, pt->usec, pt->peak_usec);
+
+		spreads[i] = pt->peak_bytes - pt->bytes - rise;
+	}
+	return median(spreads, n);
+}
+
 /* Fits n points, n > 0. */
 static struct fit fit_points(const struct forecast_point *points, uint32_t n)
 {
 	struct fit fit = { .slope = median_slope(points, n) };
-	int64_t above[FORECAST_POINTS], scratch[FORECAST_POINTS];
+	int64_t above[FORECAST_POINTS], distance[FORECAST_POINTS];
 	usec_t now = points[n - 1].usec;
-	uint32_t n_recent = n / 5 < 2 ? 2 : n / 5;
+	uint32_t n_end = n < 10 ? 2 : n / 5;
 
-	if (n_recent > n)
-		n_recent = n;
+	if (n_end > n)
+		n_end = n;
 	for (uint32_t i = 0; i < n; i++)
-		above[i] = scratch[i] = (int64_t)points[i].bytes +
-					rise_over(fit.slope, points[i].usec, now);
-	fit.trend = select_kth(scratch, n, n / 2);
+		above[i] = points[i].bytes + rise_over(fit.slope, points[i].usec, now);
+	fit.trend = median(above, n);
 	for (uint32_t i = 0; i < n; i++) {
 		above[i] -= fit.trend;
-		scratch[i] = above[i] < 0 ? -above[i] : above[i];
+		distance[i] = magnitude(above[i]);
 	}
-	fit.scatter = select_kth(scratch, n, n / 2);
-	memcpy(scratch, &above[n - n_recent], n_recent * sizeof(*scratch));
-	fit.recent = select_kth(scratch, n_recent, n_recent / 2);
-	fit.lift = lift_of(points, n, &fit);
+	fit.scatter = median(distance, n);
+	fit.noise = noise_of(points, n, fit.slope);
+	fit.oldest = median(above, n_end);
+	fit.latest = median(&above[n - n_end], n_end);
+	fit.lift = lift_of(points, n);
 	return fit;
 }
 
+/* One line through all of it: neither the latest points nor the oldest stray from the trend
+ * further than noise explains. */
 static bool agrees(const struct fit *fit)
 {
-	int64_t slack = (int64_t)u64_max(SLACK_BYTES, (uint64_t)fit->trend >> 9);
-	int64_t stray = fit->recent < 0 ? -fit->recent : fit->recent;
+	uint64_t noise = u64_max((uint64_t)fit->scatter,
+				 fit->noise > 0 ? (uint64_t)fit->noise : 0);
+	uint64_t slack = u64_max(SLACK_BYTES, (uint64_t)magnitude(fit->trend) >> 9);
+	uint64_t most = 3 * noise + slack;
 
-	return stray <= 3 * fit->scatter + slack;
+	return (uint64_t)magnitude(fit->latest) <= most &&
+	       (uint64_t)magnitude(fit->oldest) <= most;
 }
 
 static uint64_t square_root(uint64_t v)
@@ -231,11 +273,21 @@ static uint64_t square_root(uint64_t v)
  * itself: few points that lie on a line by chance are still few. */
 static uint64_t slope_error(const struct fit *fit, uint32_t n, usec_t span)
 {
-	uint64_t floor = (uint64_t)(fit->slope < 0 ? -fit->slope : fit->slope) / (4 * n);
+	uint64_t floor = (uint64_t)magnitude(fit->slope) / (4 * n);
 	uint64_t sigma = (uint64_t)fit->scatter * 5 / square_root(n);
 
 	return u64_min(u64_add(floor, u64_mul_div(sigma, USEC_PER_SEC, u64_max(span, 1))),
 		       INT64_MAX);
+}
+
+static int64_t latest_peak(const struct forecast *f)
+{
+	int64_t peak = f->points[f->n_points - 1].peak_bytes;
+
+	for (uint32_t i = f->n_points > 3 ? f->n_points - 3 : 0; i < f->n_points; i++)
+		if (f->points[i].peak_bytes > peak)
+			peak = f->points[i].peak_bytes;
+	return peak;
 }
 
 static void fit_history(struct forecast *f)
@@ -244,12 +296,18 @@ static void fit_history(struct forecast *f)
 	struct fit fit = fit_points(f->points, n);
 	int64_t level;
 
-	/* Growth changes: what the latest points contradict is no longer true. */
+	/* Growth changes: history that no longer fits is not counted. */
 	while (n > FIT_MIN && !agrees(&fit)) {
 		n = n * 2 / 3 < FIT_MIN ? FIT_MIN : n * 2 / 3;
 		fit = fit_points(&f->points[f->n_points - n], n);
 	}
-	level = fit.trend + fit.lift;
+	level = fit.trend;
+	/* Not beyond what was really seen last, wherever the line goes. */
+	if (level > latest_peak(f))
+		level = latest_peak(f);
+	level += fit.lift;
+	if (level < f->points[f->n_points - 1].peak_bytes)
+		level = f->points[f->n_points - 1].peak_bytes;
 	f->n_fitted = n;
 	f->rate = fit.slope;
 	f->level_bytes = level > 0 ? (uint64_t)level : 0;
@@ -258,6 +316,22 @@ static void fit_history(struct forecast *f)
 }
 
 /* ---- samples ---- */
+
+void forecast_fell(struct forecast *f, uint64_t bytes)
+{
+	int64_t fall = (int64_t)u64_min(bytes, BYTES_MAX);
+
+	if (f->n_points && f->points[0].bytes < -DEPTH_MAX) {
+		forecast_reset(f);
+		return;
+	}
+	for (uint32_t i = 0; i < f->n_points; i++) {
+		f->points[i].bytes -= fall;
+		f->points[i].peak_bytes -= fall;
+	}
+	f->level_bytes = u64_sub(f->level_bytes, bytes);
+	f->doubted_usec = 0;
+}
 
 static bool jumps(uint64_t from, uint64_t to)
 {
@@ -273,7 +347,8 @@ bool forecast_add(struct forecast *f, usec_t now, uint64_t bytes, bool trusted)
 
 	if (bytes >= BYTES_MAX || (last && now < f->fitted_usec))
 		return false;
-	if (!trusted && last && jumps(last->bytes, bytes)) {
+	if (!trusted && last &&
+	    jumps((uint64_t)(last->bytes > 0 ? last->bytes : 0), bytes)) {
 		bool seen_twice = f->doubted_usec && !jumps(f->doubted_bytes, bytes);
 
 		if (!seen_twice) {

@@ -17,10 +17,10 @@
 enum { FORECAST_POINTS = 24 };
 
 struct forecast_point {
-	usec_t usec;	     /* mean time of the samples merged into it */
-	uint64_t bytes;	     /* their mean, for the trend */
-	uint64_t peak_bytes; /* their highest, for the level, */
-	usec_t peak_usec;    /* and when that was */
+	usec_t usec;   /* mean time of the samples merged into it */
+	int64_t bytes; /* their mean, for the trend; negative after forecast_fell() */
+	int64_t peak_bytes; /* their highest, for the level, */
+	usec_t peak_usec;   /* and when that was */
 	uint32_t weight;
 };
 
@@ -41,8 +41,12 @@ struct forecast {
 	usec_t span_usec;     /* stretch of history behind the fit */
 };
 
-/* Forgets everything: a new worker, or the same one after it gave memory back. */
+/* Forgets everything: a new worker. */
 void forecast_reset(struct forecast *f);
+
+/* The worker gave back so much at once, not by its own doing: history is moved down by it, so
+ * what is known of its growth stays known. */
+void forecast_fell(struct forecast *f, uint64_t bytes);
 
 /* Takes a sample. Returns false where it was not believed: larger than any machine, older than
  * the last, or (unless trusted) so far from the last that it has to be seen twice. */

@@ -32,6 +32,7 @@ static void set_limit(struct round *r, uint32_t i, uint64_t loan, enum reason re
 	r->promised_bytes = u64_add(u64_sub(r->promised_bytes, s->loan_bytes), loan);
 	s->loan_bytes = loan;
 	s->limit_bytes = u64_add(r->limits->worker_max_bytes, loan);
+	s->limit_given = true;
 	a = round_give(r, ACTION_LIMIT, reason, i);
 	a->bytes = s->limit_bytes;
 	a->deadline_usec = s->outlook.deadline_usec;
@@ -46,7 +47,7 @@ static bool is_due_for_limit(const struct round *r, const struct slot_memory *s)
 /* What a new limit must not fall below. */
 static uint64_t unavoidable_loan(const struct round *r, const struct slot_memory *s)
 {
-	uint64_t least = u64_add(s->charged_bytes, tripwire_step(r->limits, s));
+	uint64_t least = u64_add(slot_peak_charge(s), tripwire_step(r->limits, s));
 
 	return u64_sub(least, r->limits->worker_max_bytes);
 }
@@ -56,7 +57,7 @@ static bool can_repay(const struct round *r, const struct slot_memory *s)
 	uint64_t step = tripwire_step(r->limits, s);
 
 	return s->loan_bytes && !s->hold.active &&
-	       u64_add(s->charged_bytes, u64_add(step, step)) <
+	       u64_add(slot_peak_charge(s), u64_add(step, step)) <
 		       u64_share(r->limits->worker_max_bytes,
 				 TRIPWIRE_LINE_MIN_PERMYRIAD);
 }
@@ -66,7 +67,7 @@ static bool nears_its_line(const struct round *r, const struct slot_memory *s)
 	uint64_t line =
 		tripwire_brake_line(slot_limit(r->limits, s), TRIPWIRE_BRAKE_USEC);
 
-	return u64_add(s->usage_bytes, tripwire_step(r->limits, s)) >= line;
+	return u64_add(slot_peak_charge(s), tripwire_step(r->limits, s)) >= line;
 }
 
 static void keep_limits(struct round *r)
@@ -81,16 +82,47 @@ static void keep_limits(struct round *r)
 				  REASON_CONFIGURED);
 		else if (can_repay(r, s))
 			set_limit(r, i, 0, REASON_REPAID);
-		else
-			continue;
-		s->limit_given = true;
 	}
+}
+
+static bool wants_loan(const struct round *r, const struct plan_entry *e)
+{
+	const struct slot_memory *s = &r->p->slots[e->slot];
+
+	return e->reason == REASON_MEMORY && !s->limit_given &&
+	       r->seen->slots[e->slot].sampled &&
+	       s->loan_bytes <= r->limits->worker_max_bytes / 2 && nears_its_line(r, s);
+}
+
+/* Those that have none yet, and those that come for more. */
+static void lend(struct round *r, bool first_loans, uint64_t kept)
+{
+	uint64_t chunk = chunk_of(r);
+
+	for (size_t i = 0; i < r->n_entries && spare_bytes(r) >= u64_add(chunk, kept);
+	     i++) {
+		const struct plan_entry *e = &r->entries[i];
+		struct slot_memory *s = &r->p->slots[e->slot];
+
+		if (wants_loan(r, e) && (s->loan_bytes == 0) == first_loans)
+			set_limit(r, e->slot, u64_add(s->loan_bytes, chunk), REASON_LENT);
+	}
+}
+
+/* Slots that are due and may yet come for their first loan. */
+static size_t count_waiting(const struct round *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_entries; i++)
+		n += r->entries[i].reason == REASON_MEMORY &&
+		     r->entries[i].deadline_usec <= r->now &&
+		     r->p->slots[r->entries[i].slot].loan_bytes == 0;
+	return n;
 }
 
 void loan_decide(struct round *r)
 {
-	uint64_t chunk = chunk_of(r);
-
 	if (r->limits->worker_max_bytes == UINT64_MAX || !r->limits->tripwire)
 		return;
 	for (uint32_t i = 0; i < r->n_slots; i++)
@@ -98,14 +130,6 @@ void loan_decide(struct round *r)
 	keep_limits(r);
 	/* By deadline. Those that are due wait for their turn; those that grow slowly towards
 	 * it keep a brake's length between them and a kill, should they run away at last. */
-	for (size_t i = 0; i < r->n_entries && spare_bytes(r) >= chunk; i++) {
-		uint32_t slot = r->entries[i].slot;
-		struct slot_memory *s = &r->p->slots[slot];
-
-		if (r->entries[i].reason != REASON_MEMORY || s->limit_given ||
-		    !r->seen->slots[slot].sampled || !nears_its_line(r, s) ||
-		    s->loan_bytes > r->limits->worker_max_bytes / 2)
-			continue;
-		set_limit(r, slot, u64_add(s->loan_bytes, chunk), REASON_LENT);
-	}
+	lend(r, /* first_loans= */ true, 0);
+	lend(r, /* first_loans= */ false, u64_mul_div(chunk_of(r), count_waiting(r), 1));
 }

@@ -165,6 +165,7 @@ static void give_restart(struct round *r, const struct plan_entry *e, usec_t gap
 	a = round_give(r, kind, e->reason, e->slot);
 	a->deadline_usec = e->deadline_usec;
 	a->gap_usec = gap;
+	r->p->slots[e->slot].drain_asked = kind == ACTION_DRAIN;
 }
 
 /* A deadline ahead is looked at again after half of the time left: the forecast grows sharper

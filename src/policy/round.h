@@ -55,6 +55,14 @@ static inline uint64_t slot_limit(const struct limits *limits,
 	return s->limit_bytes ? s->limit_bytes : limits->worker_max_bytes;
 }
 
+/* Where its peaks are, by what the kernel counts: page cache included. */
+static inline uint64_t slot_peak_charge(const struct slot_memory *s)
+{
+	uint64_t cache = u64_sub(s->charged_bytes, s->usage_bytes);
+
+	return u64_add(u64_max(s->usage_bytes, s->growth.level_bytes), cache);
+}
+
 /* Time that a replacement needs from its start until the old worker is gone, with a quarter
  * on top: the learned figures are maxima of the past, not of the future. */
 usec_t policy_lead_usec(const struct policy *p, const struct limits *limits);

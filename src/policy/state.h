@@ -51,6 +51,8 @@ struct slot_memory {
 	enum slot_phase phase;
 	enum absence absence;
 	bool restarting;	  /* a planned restart is under way */
+	bool drain_asked;	  /* and this is how it began, as far as is known */
+	uint32_t n_parting;	  /* old workers that drain while the slot serves */
 	uint32_t n_boot_failures; /* in a row */
 	usec_t not_before_usec;	  /* end of the backoff */
 	usec_t started_usec;
@@ -75,11 +77,13 @@ struct slot_memory {
 	usec_t brake_usec;
 	uint64_t crossed_bytes; /* charged at the last crossing, and when */
 	usec_t crossed_usec;
+	uint64_t high_events; /* at the last look */
 	struct hold_memory hold;
 	bool limit_given; /* in this decision */
 	uint64_t loan_bytes;
 	uint64_t parting_bytes; /* loan of an old worker that still drains */
 
+	usec_t due_usec; /* since when its memory calls for a restart; 0: it does not */
 	struct outlook outlook; /* as of the last decide() */
 };
 

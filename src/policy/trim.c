@@ -141,10 +141,11 @@ void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now,
 	s->trim.after_bytes = after_bytes;
 	s->trim.tooth_bytes = yield;
 	s->usage_bytes = after_bytes;
-	/* The fall is our doing, not the worker's: its growth is counted from here. */
+	/* The fall is our doing, not the worker's. */
 	if (!futile)
-		forecast_reset(&s->growth);
-	(void)forecast_add(&s->growth, now, after_bytes, /* trusted= */ true);
+		forecast_fell(&s->growth, yield);
+	if (!s->hold.active || !futile)
+		(void)forecast_add(&s->growth, now, after_bytes, /* trusted= */ true);
 	(void)forecast_add(&s->troughs, now, after_bytes, /* trusted= */ true);
 	p->last_trim_usec = now;
 	back_off(p, &s->trim, now, took_usec);
@@ -232,7 +233,7 @@ static enum reason wanted_for(struct round *r, uint32_t i)
 		return REASON_PERIODIC;
 	/* Above the mark, but not by anything that came since the last trim: it would fail. */
 	if (s->usage_bytes >= mark &&
-	    s->usage_bytes >= u64_add(s->trim.after_bytes, least))
+	    s->usage_bytes >= u64_add(s->trim.after_bytes, u64_add(least, least)))
 		return REASON_MARK;
 	return quiet ? REASON_QUIET : REASON_NONE;
 }

@@ -13,10 +13,12 @@
 	(256 * KIB) /* the kernel lets one batch of this pass per 2 s */
 
 /* Growth is slow where even without a brake the rest of the way takes so many times as long as
- * a replacement and the first sign of a runaway together. */
-#define SLOW_FACTOR    4
-#define SLOW_SPAN_USEC (10 * USEC_PER_MIN)
-#define SLOW_POINTS    6
+ * a replacement and the first sign of a runaway together, and was seen for as long. */
+#define SLOW_FACTOR 4
+#define SLOW_POINTS 6
+
+/* A worker that nobody has looked at yet is looked at within this time. */
+#define FIRST_LOOK_USEC (100 * USEC_PER_MSEC)
 
 /* ---- where ---- */
 
@@ -97,7 +99,7 @@ static bool grows_slowly(const struct policy *p, const struct limits *limits,
 	uint64_t fast;
 
 	if (s->hold.active || s->hold.spent || s->growth.n_fitted < SLOW_POINTS ||
-	    s->growth.span_usec < SLOW_SPAN_USEC)
+	    s->growth.span_usec < SLOW_FACTOR * runway)
 		return false;
 	fast = s->growth.rate > 0 ? (uint64_t)s->growth.rate : 0;
 	fast = u64_add(fast, u64_add(s->growth.rate_error, s->growth.rate_error));
@@ -256,9 +258,8 @@ static void check_hold(struct round *r, uint32_t i)
 	const struct slot_seen *seen = &r->seen->slots[i];
 	usec_t end = hold_end(r, s);
 
-	if (s->charged_bytes < s->tripwire_bytes ||
-	    s->tripwire_bytes < ceiling(r->p, r->limits, s)) {
-		s->hold.active = false; /* it fell, or was lent headroom */
+	if (s->tripwire_bytes < ceiling(r->p, r->limits, s)) {
+		s->hold.active = false; /* it was lent headroom */
 		return;
 	}
 	if (r->now >= end) {
@@ -276,29 +277,33 @@ static void check_hold(struct round *r, uint32_t i)
 	round_wake(r, end);
 }
 
-/* At the brake line with the brake on, and not for its page cache, which the kernel drops
- * without delay. */
-static bool is_braked(struct round *r, const struct slot_memory *s)
+/* At the brake line with the brake on: the kernel counted it above since the last look. Not for
+ * its page cache, which the kernel drops without delay. */
+static bool is_braked(struct round *r, const struct slot_memory *s,
+		      const struct slot_seen *seen)
 {
 	uint64_t cache = u64_sub(s->charged_bytes, s->usage_bytes);
 
-	return s->tripwire_bytes && s->charged_bytes >= s->tripwire_bytes &&
-	       s->tripwire_bytes >= s->brake_bytes && cache < tripwire_step(r->limits, s);
+	return s->tripwire_bytes >= s->brake_bytes && s->tripwire_bytes != UINT64_MAX &&
+	       u64_add(s->charged_bytes, MIB) >= s->tripwire_bytes &&
+	       seen->high_events > s->high_events && cache < tripwire_step(r->limits, s);
 }
 
 static void decide_hold(struct round *r, uint32_t i)
 {
 	struct slot_memory *s = &r->p->slots[i];
+	const struct slot_seen *seen = &r->seen->slots[i];
 
 	if (s->hold.active) {
 		check_hold(r, i);
-	} else if (!s->hold.spent && s->tripwire_bytes != UINT64_MAX &&
-		   ceiling(r->p, r->limits, s) != UINT64_MAX && is_braked(r, s)) {
+	} else if (!s->hold.spent && ceiling(r->p, r->limits, s) != UINT64_MAX &&
+		   is_braked(r, s, seen)) {
 		s->hold.active = true;
 		s->hold.since_usec = r->now;
-		hold_watch(&s->hold, s, &r->seen->slots[i], r->now);
+		hold_watch(&s->hold, s, seen, r->now);
 		check_hold(r, i);
 	}
+	s->high_events = seen->high_events;
 }
 
 /* ---- the value ---- */
@@ -309,10 +314,6 @@ static void decide_value(struct round *r, uint32_t i)
 	uint64_t step = tripwire_step(r->limits, s);
 	uint64_t wanted;
 
-	/* Armed again once the worker has come down, by itself or by a trim. */
-	if (s->hold.spent &&
-	    u64_add(s->charged_bytes, step) < brake_line(r->p, r->limits, s))
-		s->hold.spent = false;
 	if (s->hold.active || s->hold.spent)
 		return;
 	wanted = next_rung(r->p, r->limits, s);
@@ -324,6 +325,23 @@ static void decide_value(struct round *r, uint32_t i)
 		set_tripwire(r, i, wanted, REASON_ARMED);
 }
 
+void tripwire_observe(struct round *r)
+{
+	for (uint32_t i = 0; i < r->n_slots; i++) {
+		struct slot_memory *s = &r->p->slots[i];
+
+		/* By itself or by a trim, and not only by what reclaim takes and it takes back.
+		 * From here on it may be held again. */
+		if (u64_add(s->charged_bytes, tripwire_step(r->limits, s) / 2) <
+		    s->tripwire_bytes)
+			s->hold.active = false;
+		if (s->hold.spent &&
+		    u64_add(s->charged_bytes, tripwire_step(r->limits, s)) <
+			    brake_line(r->p, r->limits, s))
+			s->hold.spent = false;
+	}
+}
+
 void tripwire_decide(struct round *r)
 {
 	if (!r->limits->tripwire)
@@ -331,8 +349,14 @@ void tripwire_decide(struct round *r)
 	for (uint32_t i = 0; i < r->n_slots; i++) {
 		const struct slot_seen *seen = &r->seen->slots[i];
 
-		if (!slot_serves(seen->phase) || !seen->sampled || seen->retire)
+		if (!slot_serves(seen->phase) || seen->retire)
 			continue;
+		if (!seen->sampled) {
+			/* Nothing would ever wake us for a worker without a tripwire. */
+			if (r->p->slots[i].tripwire_bytes == 0)
+				round_wake(r, usec_add(r->now, FIRST_LOOK_USEC));
+			continue;
+		}
 		decide_hold(r, i);
 		decide_value(r, i);
 	}

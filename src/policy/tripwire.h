@@ -21,5 +21,8 @@ uint64_t tripwire_brake_line(uint64_t max_bytes, usec_t brake_usec);
 /* The slot's trim mark after the spread, in bytes of usage; UINT64_MAX: none. */
 uint64_t tripwire_mark(const struct limits *limits, const struct slot_memory *slot);
 
+/* Ends the holds of workers that have come down: before the plan, which counts on it. */
+void tripwire_observe(struct round *r);
+
 /* Starts, checks and ends holds, and gives TRIPWIRE where the leaf's value should change. */
 void tripwire_decide(struct round *r);
