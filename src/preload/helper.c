@@ -1,19 +1,13 @@
-/* Owns the one thread of this library.
+/* Owns the conversation with the supervisor: waits, serves, publishes.
  *
- * It is an ordinary pthread, never a raw clone: glibc skips its locks in a process that it
- * believes to be single-threaded, and a trim then runs on a half-edited heap. It blocks every
- * signal, so no handler of the application ever runs on its small stack; it must not allocate,
- * and it never returns. It gives up the process's descriptor table, since a descriptor that it
- * opened there could be closed, or its number reused, by an application that closes all it does
- * not know. */
+ * It runs in the helper thread (thread.h) and must not allocate there, since that would give the
+ * thread an arena of its own; it must not wait for the application without bound, and it never
+ * returns. */
 #include "preload/helper.h"
 
-#include <errno.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,14 +18,7 @@
 #include "preload/pymalloc.h"
 #include "preload/python.h"
 #include "preload/self.h"
-
-#ifndef CLOSE_RANGE_UNSHARE
-#define CLOSE_RANGE_UNSHARE (1U << 1)
-#endif
-
-/* Address space, of which a trim touches 8 KiB. The larger step is for programs whose static
- * TLS alone fills the smaller. */
-static const size_t stack_sizes[] = { 128 * 1024, 1024 * 1024 };
+#include "preload/thread.h"
 
 enum {
 	DEFAULT_GC_WAIT_MSEC = 1000,
@@ -169,17 +156,14 @@ static void trim_after_late_collection(void)
  * here again.
  *
  * One that was directed at this very thread must end here: sent on, it could kill a process
- * that never asked for it. SI_TKILL is always such a one. SI_QUEUE may be either; it goes back
- * only where the application is prepared for the signal. */
+ * that never asked for it. SI_TKILL is always such a one. Others may be either, and go back only
+ * where the application is prepared for the signal: where it is not, the kernel would have
+ * killed the process at once instead of handing it to us. */
 static bool meant_for_process(const siginfo_t *info)
 {
 	struct sigaction action;
 
-	if (info->si_code == SI_TKILL)
-		return false;
-	if (info->si_code != SI_QUEUE)
-		return true;
-	if (sigaction(info->si_signo, NULL, &action) < 0)
+	if (info->si_code == SI_TKILL || sigaction(info->si_signo, NULL, &action) < 0)
 		return false;
 	return action.sa_handler != SIG_DFL || self_main_blocks(info->si_signo);
 }
@@ -234,14 +218,6 @@ static void wait_for_request(void)
 			      timeout, NULL, 0);
 }
 
-/* From here on no descriptor of ours is the application's, and none of its descriptors is kept
- * open by us. Where a seccomp filter or an old kernel refuses, we share the table like any
- * other thread. */
-static void give_up_descriptors(void)
-{
-	(void)syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE);
-}
-
 static void serve_request(uint32_t request)
 {
 	struct trimtab_page *page = helper.page;
@@ -257,8 +233,7 @@ static void *helper_main(void *unused)
 	struct trimtab_page *page = helper.page;
 
 	(void)unused;
-	(void)prctl(PR_SET_NAME, "trimtab");
-	give_up_descriptors();
+	thread_settle("trimtab");
 	helper.tid = (pid_t)syscall(SYS_gettid);
 	atomic_store_explicit(&page->helper_tid, helper.tid, memory_order_relaxed);
 	publish(&page->waits, helper.wake);
@@ -278,37 +253,6 @@ static void *helper_main(void *unused)
 	return NULL;
 }
 
-static int create_thread(size_t stack_size)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int r = pthread_attr_init(&attributes);
-
-	if (r != 0)
-		return -r;
-	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attributes, stack_size);
-	r = pthread_create(&thread, &attributes, helper_main, NULL);
-	(void)pthread_attr_destroy(&attributes);
-	return -r;
-}
-
-/* The new thread inherits the mask, so it is never without one. The C library keeps the signals
- * it needs for setuid(2) and cancellation out of a full set; a raw system call would not. */
-static int create_thread_with_signals_blocked(void)
-{
-	sigset_t all, before;
-	int r = -EINVAL;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	for (size_t i = 0; r == -EINVAL && i < sizeof stack_sizes / sizeof *stack_sizes;
-	     i++)
-		r = create_thread(stack_sizes[i]);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return r;
-}
-
 int helper_start(struct trimtab_page *page, enum trimtab_allocator allocator)
 {
 	int r;
@@ -320,7 +264,7 @@ int helper_start(struct trimtab_page *page, enum trimtab_allocator allocator)
 	/* After an exec a request may be under way that the image before this one was asked. */
 	helper.served = atomic_load_explicit(&page->done, memory_order_relaxed);
 	publish(&page->allocator, allocator);
-	r = create_thread_with_signals_blocked();
+	r = thread_start(helper_main);
 	if (r < 0)
 		publish(&page->state, TRIMTAB_STATE_FAILED);
 	return r;

@@ -51,7 +51,8 @@ static void prepare_template(void)
 	pymalloc_watch();
 }
 
-__attribute__((visibility("default"))) int trimtab_preload_adopt(const char *page_variable)
+__attribute__((visibility("default"))) int
+trimtab_preload_adopt(const char *page_variable)
 {
 	int saved_errno = errno, r = -1;
 	struct page_name name;

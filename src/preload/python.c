@@ -147,7 +147,6 @@ void python_detect(void)
 	if (!api.is_finalizing)
 		api.is_finalizing = dlsym(RTLD_DEFAULT, "_Py_IsFinalizing");
 	api.complete = complete && api.is_finalizing;
-	gil.pid = getpid();
 }
 
 bool python_is_running(void)
@@ -292,6 +291,8 @@ static bool start_gil_thread(void (*work)(void))
 	if (atomic_load(&gil.busy) || pthread_attr_init(&attributes) != 0)
 		return false;
 	gil.work = work;
+	gil.pid =
+		getpid(); /* now, since a template looks the functions up for its children */
 	atomic_store(&gil.busy, true);
 	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	(void)pthread_attr_setstacksize(&attributes, STACK_BYTES);

@@ -145,6 +145,11 @@ static void set_environment(const struct driver *driver, const struct driver_set
 	for (const char *const *p = setup->environment; p && *p; p++)
 		(void)putenv((char *)*p);
 	set_page_variable(driver, setup->fault);
+	if (setup->template) {
+		(void)setenv("GUEST_PAGE", getenv(TRIMTAB_PAGE_ENV), 1);
+		(void)unsetenv(TRIMTAB_PAGE_ENV);
+		(void)setenv(TRIMTAB_TEMPLATE_ENV, "1", 1);
+	}
 }
 
 /* Only one thread came over the fork, and the test process has one, so anything may be called. */
@@ -152,8 +157,11 @@ _Noreturn static void become(struct driver *driver, const struct driver_setup *s
 			     char *const arguments[], const int input[2],
 			     const int output[2])
 {
-	driver->page->worker_pid = (int32_t)getpid();
-	driver->page->worker_start = start_ticks() + (setup->fault == FAULT_START);
+	if (!setup->template) {
+		driver->page->worker_pid = (int32_t)getpid();
+		driver->page->worker_start =
+			start_ticks() + (setup->fault == FAULT_START);
+	}
 	(void)dup2(input[0], STDIN_FILENO);
 	(void)dup2(output[1], STDOUT_FILENO);
 	/* What the frame around the tests blocks or ignores is not the program's business. */
@@ -266,7 +274,8 @@ int driver_queue_signal(const struct driver *driver, pid_t tid, int number,
 	info.si_pid = getpid();
 	info.si_uid = getuid();
 	info.si_value.sival_int = (int)value;
-	if (syscall(SYS_rt_tgsigqueueinfo, driver->pid, tid, number, &info) < 0)
+	if (syscall(SYS_rt_tgsigqueueinfo, driver->page->worker_pid, tid, number, &info) <
+	    0)
 		return -errno;
 	return 0;
 }

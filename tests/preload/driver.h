@@ -41,7 +41,8 @@ struct driver_setup {
 	int signal_number;	/* default: SIGUSR2 */
 	enum driver_fault fault;
 	bool abstract_socket;
-	const char *library;	    /* default: $TRIMTAB_PRELOAD_LIBRARY */
+	bool template;	     /* the page names nobody: the guest's "adopt" takes it */
+	const char *library; /* default: $TRIMTAB_PRELOAD_LIBRARY */
 	const char *preload_before; /* another library in LD_PRELOAD */
 	const char *preload_after;
 	const char *const *environment; /* more variables, NULL at the end */

@@ -1,6 +1,7 @@
 /* A program to preload the library into. It obeys lines from its standard input and answers
  * each with one line, so a test always knows where it stands. Its own state is as plain as
  * possible: one thread, default dispositions, until a line asks for something else. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -200,6 +201,24 @@ static int wait_is_whole(void)
 	return nanosleep(&pause, NULL) == 0;
 }
 
+/* As a template does it: the child goes on in our place, with the page in our environment. The
+ * answer is the library's, or 2 without one. */
+static long adopt(void)
+{
+	int (*take_page)(const char *) = dlsym(RTLD_DEFAULT, "trimtab_preload_adopt");
+	const char *page = getenv("GUEST_PAGE");
+	char mine[128];
+	pid_t pid = fork();
+
+	if (pid > 0)
+		_exit(wait_for(pid));
+	if (!take_page || !page)
+		return 2;
+	(void)snprintf(mine, sizeof mine, "%d:%d%s", atoi(page), (int)getpid(),
+		       strrchr(page, ':'));
+	return take_page(mine);
+}
+
 static void *end_soon(void *unused)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
@@ -251,6 +270,8 @@ static long obey(const char *line)
 		return presence_in_spawned();
 	if (strcmp(line, "system") == 0)
 		return presence_in_system();
+	if (strcmp(line, "adopt") == 0)
+		return adopt();
 	if (strcmp(line, "wait") == 0)
 		return wait_is_whole();
 	if (strcmp(line, "descriptors") == 0)

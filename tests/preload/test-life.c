@@ -122,6 +122,28 @@ Test(life, is_inert_in_children)
 	driver_stop(&driver);
 }
 
+Test(life, child_of_a_template_adopts_its_page)
+{
+	struct driver driver = start(&(struct driver_setup){ .template = true });
+
+	cr_assert_eq(driver_ask(&driver, "presence"), ABSENT);
+	cr_assert_eq(driver_ask(&driver, "adopt"), 0);
+	cr_assert_eq(driver_ask(&driver, "presence"), PRESENT);
+	assert_serves(&driver);
+	cr_assert_eq(driver_ask(&driver, "fork"), ABSENT);
+	driver_stop(&driver);
+}
+
+Test(life, page_of_another_is_not_adopted)
+{
+	struct driver driver = start(&(struct driver_setup){ .template = true });
+
+	atomic_fetch_add((_Atomic int32_t *)&driver.page->worker_pid, 1);
+	cr_assert_eq(driver_ask(&driver, "adopt"), -1);
+	cr_assert_eq(driver_ask(&driver, "presence"), ABSENT);
+	driver_stop(&driver);
+}
+
 Test(life, static_program_runs_without_it)
 {
 	char *arguments[] = { (char *)TRIMTAB_GUEST_STATIC, NULL };

@@ -84,6 +84,30 @@ Test(pymalloc, burst_of_small_objects_is_given_back)
 	driver_stop(&driver);
 }
 
+/* What the template allocated before the fork is in arenas that its child knows too. */
+Test(pymalloc, child_of_a_template_purges)
+{
+	char *arguments[] = { (char *)python(), (char *)TRIMTAB_GUEST_PYTHON, "quiet",
+			      NULL };
+	struct driver_setup setup = { .template = true };
+	struct driver driver;
+
+	cr_assert_eq(driver_start(&driver, &setup, arguments), 0);
+	cr_assert_gt(driver_ask(&driver, "small"), 0);
+	cr_assert_eq(driver_ask(&driver, "adopt"), 0);
+	cr_assert(driver_await_hello(&driver));
+	atomic_store(&driver.page->gc_wait_msec, WAIT_MSEC);
+	cr_assert(driver_trim(&driver, PURGE));
+	cr_assert_eq(driver.page->pymalloc, TRIMTAB_PYMALLOC_ON, "%u",
+		     driver.page->pymalloc);
+	cr_assert_gt(driver.page->purged_bytes, 1 << 20);
+	cr_assert_eq(driver_ask(&driver, "check"), 1);
+	close(driver.in_fd);
+	driver.in_fd = -1;
+	cr_assert_eq(driver_await_end(&driver), 0);
+	driver_stop(&driver);
+}
+
 Test(pymalloc, second_purge_finds_nothing)
 {
 	struct driver driver = start("quiet");
