@@ -1,6 +1,7 @@
 """unittest-lines.py FILE: runs a unittest file and says `ok`, `not ok` or `skip` for each test as
 it ends (tests/README.md). Exit status 1 when one failed."""
 import importlib.util
+import os
 import sys
 import unittest
 from pathlib import Path
@@ -47,7 +48,7 @@ def main():
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
-    result = Lines(f"host/{path.name}")
+    result = Lines(f"host/{path.name} [{os.environ.get('TRIMTAB_BUILD_LABEL', 'gcc')}]")
     unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
     return 0 if result.wasSuccessful() else 1
 
