@@ -50,13 +50,17 @@ class Server:
         except (OSError, http.client.HTTPException):
             return None
 
-    def workers(self):
+    def children(self):
+        """Workers, and trimtab's template."""
         with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as f:
             return [int(pid) for pid in f.read().split()]
 
-    def pss_kib(self):
-        with open("/proc/%d/smaps_rollup" % self.process.pid) as f:
-            return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+    def pss_mib(self, pid=None):
+        with open("/proc/%d/smaps_rollup" % (pid or self.process.pid)) as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("Pss:")) / 1024
+
+    def whole_pss_mib(self):
+        return self.pss_mib() + sum(self.pss_mib(pid) for pid in self.children())
 
     def wakeups(self):
         total = 0
@@ -99,14 +103,16 @@ def idle(build, folder, seconds):
     for label, extra in (("", []), (", no worker timeout", ["--timeout", "0"])):
         servers = start(build, folder, 4, ["-k", "gthread", "--threads", "4"] + extra)
         for server in servers:
-            server.wait_until(lambda: len(server.workers()) == 4)
+            server.wait_until(lambda: len(server.children()) >= 4)
         before = [server.wakeups() for server in servers]
         time.sleep(seconds)  # the measurement itself: nothing is to happen
         woken = [(server.wakeups() - old) * 60 / seconds
                  for server, old in zip(servers, before)]
-        pss = [server.pss_kib() / 1024 for server in servers]
         if not label:
-            row("supervisor's memory (PSS), 4 workers", *pss, "MiB")
+            row("supervisor's memory (PSS), 4 workers",
+                *(server.pss_mib() for server in servers), "MiB")
+            row("memory of all processes (PSS), 4 workers",
+                *(server.whole_pss_mib() for server in servers), "MiB")
         row("supervisor's wakeups in an idle minute" + label, *woken, "")
         for server in servers:
             server.stop()
