@@ -66,10 +66,13 @@ static usec_t minus_lead(const struct round *r, usec_t t)
 	return t == USEC_NEVER ? t : usec_sub(t, policy_lead_usec(r->p, r->limits));
 }
 
-/* On the safe side, and at the limit that the operator set. */
-static usec_t planned_start(const struct round *r, const struct slot_memory *s)
+/* On the safe side, at the limit that the operator set, and before any brake. */
+static usec_t planned_start(const struct round *r, struct slot_memory *s)
 {
 	uint64_t limit = r->limits->worker_max_bytes;
+
+	if (r->limits->tripwire)
+		limit = u64_min(limit, tripwire_ceiling(r->p, r->limits, s));
 
 	return minus_lead(r, reaches(r, s, limit - (limit >> (MARGIN_SHIFT - 1)), 2));
 }
@@ -86,7 +89,7 @@ static usec_t last_call(const struct round *r, const struct slot_memory *s)
 
 static void consider_memory(struct round *r, struct plan_entry *e)
 {
-	const struct slot_memory *s = &r->p->slots[e->slot];
+	struct slot_memory *s = &r->p->slots[e->slot];
 	uint64_t limit = r->limits->worker_max_bytes;
 
 	if (limit == UINT64_MAX)

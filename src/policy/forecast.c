@@ -381,3 +381,24 @@ usec_t forecast_reaches(const struct forecast *f, uint64_t target_bytes,
 		return USEC_NEVER;
 	return usec_add(f->fitted_usec, wait);
 }
+
+uint64_t forecast_rise(const struct forecast *f, usec_t now, usec_t window,
+		       uint64_t latest_bytes)
+{
+	int64_t before = INT64_MIN, after = (int64_t)u64_min(latest_bytes, BYTES_MAX);
+
+	for (uint32_t i = f->n_points; i-- > 0;) {
+		const struct forecast_point *pt = &f->points[i];
+		usec_t age = usec_sub(now, pt->usec);
+
+		/* The nearest older one counts however old it is. */
+		if (age < window)
+			after = pt->peak_bytes > after ? pt->peak_bytes : after;
+		else if (before == INT64_MIN ||
+			 age < u64_add(window, u64_add(window, window)))
+			before = pt->peak_bytes > before ? pt->peak_bytes : before;
+	}
+	if (before == INT64_MIN)
+		return UINT64_MAX;
+	return after > before ? (uint64_t)(after - before) : 0;
+}

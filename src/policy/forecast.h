@@ -57,3 +57,9 @@ bool forecast_add(struct forecast *f, usec_t now, uint64_t bytes, bool trusted);
  * a time so far away. May lie in the past. */
 usec_t forecast_reaches(const struct forecast *f, uint64_t target_bytes,
 			unsigned int sigmas);
+
+/* By how much the peaks of the last `window`, and latest_bytes with them, lie above those before
+ * it; 0 where they do not, UINT64_MAX where history does not reach back so far. No fit is
+ * involved: right also where growth has just changed. */
+uint64_t forecast_rise(const struct forecast *f, usec_t now, usec_t window,
+		       uint64_t latest_bytes);

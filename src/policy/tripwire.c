@@ -12,10 +12,9 @@
 #define HOLD_PROGRESS_BYTES \
 	(256 * KIB) /* the kernel lets one batch of this pass per 2 s */
 
-/* Growth is slow where even without a brake the rest of the way takes so many times as long as
- * a replacement and the first sign of a runaway together, and was seen for as long. */
-#define SLOW_FACTOR 4
-#define SLOW_POINTS 6
+/* Growth is slow where a stretch of so many times a replacement and the first sign of a runaway
+ * brought less than half of what lies between the brake line and the limit. */
+#define SLOW_FACTOR 2
 
 /* A worker that nobody has looked at yet is looked at within this time. */
 #define FIRST_LOOK_USEC (100 * USEC_PER_MSEC)
@@ -90,30 +89,47 @@ static uint64_t brake_line(const struct policy *p, const struct limits *limits,
 	return s->brake_bytes;
 }
 
-/* A worker known to grow slowly is replaced in time without a brake, which would cost it a
- * tenth of its life. What it does under the brake says nothing about how it grows. */
-static bool grows_slowly(const struct policy *p, const struct limits *limits,
-			 const struct slot_memory *s, uint64_t line)
+/* The fit says so, and the worker is where the fit says. */
+static bool fits_slow_growth(const struct forecast *f, uint64_t most, usec_t window,
+			     uint64_t peak, uint64_t step)
 {
-	usec_t runway = usec_add(policy_lead_usec(p, limits), TRIPWIRE_BRAKE_USEC);
-	uint64_t fast;
+	uint64_t rate = f->rate > 0 ? (uint64_t)f->rate : 0;
 
-	if (s->hold.active || s->hold.spent || s->growth.n_fitted < SLOW_POINTS ||
-	    s->growth.span_usec < SLOW_FACTOR * runway)
-		return false;
-	fast = s->growth.rate > 0 ? (uint64_t)s->growth.rate : 0;
-	fast = u64_add(fast, u64_add(s->growth.rate_error, s->growth.rate_error));
-	return u64_mul_div(u64_sub(s->brake_limit_bytes, line), USEC_PER_SEC, fast + 1) >
-	       SLOW_FACTOR * runway;
+	rate = u64_add(rate, u64_add(f->rate_error, f->rate_error));
+	return f->span_usec >= window && peak <= u64_add(f->level_bytes, step) &&
+	       u64_mul_div(rate, window, USEC_PER_SEC) < most;
 }
 
-/* The highest value that the tripwire may take for now. */
+/* A worker known to grow slowly is replaced in time without a brake, which would cost it a
+ * tenth of its life. Known by what it did last, or by a fit where requests hide that. What it
+ * does under the brake says nothing about how it grows. */
+static bool grows_slowly(const struct policy *p, const struct limits *limits,
+			 const struct slot_memory *s, uint64_t line, uint64_t peak)
+{
+	usec_t window =
+		SLOW_FACTOR * usec_add(policy_lead_usec(p, limits), TRIPWIRE_BRAKE_USEC);
+	uint64_t most = u64_sub(slot_limit(limits, s), line) / 2;
+
+	if (s->hold.active || s->hold.spent)
+		return false;
+	return forecast_rise(&s->growth, p->now_usec, window, peak) < most ||
+	       fits_slow_growth(&s->growth, most, window, peak, tripwire_step(limits, s));
+}
+
+/* The highest value that the tripwire may take while the worker's peaks are where they are. */
 static uint64_t ceiling(const struct policy *p, const struct limits *limits,
-			struct slot_memory *s)
+			struct slot_memory *s, uint64_t peak)
 {
 	uint64_t line = brake_line(p, limits, s);
 
-	return s->hold.spent || grows_slowly(p, limits, s, line) ? UINT64_MAX : line;
+	return s->hold.spent || grows_slowly(p, limits, s, line, peak) ? UINT64_MAX
+								       : line;
+}
+
+uint64_t tripwire_ceiling(const struct policy *p, const struct limits *limits,
+			  struct slot_memory *s)
+{
+	return ceiling(p, limits, s, s->usage_bytes);
 }
 
 uint64_t tripwire_mark(const struct limits *limits, const struct slot_memory *slot)
@@ -154,7 +170,7 @@ static uint64_t next_rung(const struct policy *p, const struct limits *limits,
 	if (mark != UINT64_MAX && peak < mark && mark - peak < 2 * step)
 		wanted = u64_max(wanted, mark);
 	/* Never below the charge: the write itself would reclaim, in our own time. */
-	wanted = u64_min(u64_add(wanted, cache), ceiling(p, limits, s));
+	wanted = u64_min(u64_add(wanted, cache), ceiling(p, limits, s, peak));
 	return below_max(limits, s, u64_max(wanted, s->charged_bytes));
 }
 
@@ -177,7 +193,9 @@ uint64_t policy_raise_tripwire(struct policy *p, const struct limits *limits,
 					   2 * USEC_PER_SEC, now - s->crossed_usec));
 	s->crossed_usec = now;
 	s->crossed_bytes = charged_bytes;
-	most = ceiling(p, limits, s);
+	p->now_usec = u64_max(p->now_usec, now);
+	most = ceiling(p, limits, s,
+		       u64_sub(charged_bytes, u64_sub(s->charged_bytes, s->usage_bytes)));
 	if (charged_bytes < most)
 		wanted = u64_min(u64_add(charged_bytes, step), most);
 	else if (s->tripwire_bytes >= most && s->tripwire_bytes <= charged_bytes)
@@ -258,7 +276,7 @@ static void check_hold(struct round *r, uint32_t i)
 	const struct slot_seen *seen = &r->seen->slots[i];
 	usec_t end = hold_end(r, s);
 
-	if (s->tripwire_bytes < ceiling(r->p, r->limits, s)) {
+	if (s->tripwire_bytes < tripwire_ceiling(r->p, r->limits, s)) {
 		s->hold.active = false; /* it was lent headroom */
 		return;
 	}
@@ -296,7 +314,7 @@ static void decide_hold(struct round *r, uint32_t i)
 
 	if (s->hold.active) {
 		check_hold(r, i);
-	} else if (!s->hold.spent && ceiling(r->p, r->limits, s) != UINT64_MAX &&
+	} else if (!s->hold.spent && tripwire_ceiling(r->p, r->limits, s) != UINT64_MAX &&
 		   is_braked(r, s, seen)) {
 		s->hold.active = true;
 		s->hold.since_usec = r->now;

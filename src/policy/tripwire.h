@@ -18,6 +18,11 @@ uint64_t tripwire_step(const struct limits *limits, const struct slot_memory *sl
  * max_bytes, but not below the least share of it. UINT64_MAX gives UINT64_MAX. */
 uint64_t tripwire_brake_line(uint64_t max_bytes, usec_t brake_usec);
 
+/* The slot's own brake line, later where others may have their turn first; UINT64_MAX while its
+ * growth is so slow that it needs none. */
+uint64_t tripwire_ceiling(const struct policy *p, const struct limits *limits,
+			  struct slot_memory *slot);
+
 /* The slot's trim mark after the spread, in bytes of usage; UINT64_MAX: none. */
 uint64_t tripwire_mark(const struct limits *limits, const struct slot_memory *slot);
 
