@@ -27,7 +27,7 @@ TRIMTAB_SUPERVISOR_PID (the parent to live and die with; absent: outlive any par
 Messages, each one datagram:
 
     READY=1 STATUS=             the worker's main loop serves; for ASGI, after its lifespan
-    WATCHDOG=1                  beats, about three in WATCHDOG_USEC; from READY on
+    WATCHDOG=1                  beats, three or four in WATCHDOG_USEC; from READY on
     STOPPING=1 STATUS=          it was told to stop, and drains
     X_TRIMTAB=max-requests      once, in place of gunicorn's exit; it goes on serving
     X_TRIMTAB=boot-error STATUS= [ERRNO=]   it ends before it served; last traceback line
@@ -133,8 +133,8 @@ def status_line(text):
 
 def tell_boot_error(notifier, error):
     # gunicorn turns configuration errors into SystemExit; the error itself is its context.
-    if isinstance(error, SystemExit) and error.__context__ is not None:
-        error = error.__context__
+    if isinstance(error, SystemExit):
+        error = error.__context__ or RuntimeError("it left with %s" % (error.code or 0))
     last = traceback.format_exception_only(type(error), error)[-1].splitlines()[0]
     lines = ["X_TRIMTAB=boot-error", status_line(last)]
     if isinstance(error, OSError) and error.errno:
@@ -152,8 +152,8 @@ class Heartbeat:
     own ASGI worker after they opened their servers, which is after the lifespan's startup. So
     the first beat of a booted worker is READY, for every class and without a patch.
 
-    Further beats go out at a third of the watchdog's time; gthread alone would beat every
-    second, and each datagram wakes the supervisor. Whatever else is asked of worker.tmp is
+    Further beats are passed on three or four times in the watchdog's time; gthread alone
+    would beat every second, and each datagram wakes the supervisor. Whatever else is asked of worker.tmp is
     answered by gunicorn's own object.
     """
 
@@ -185,6 +185,7 @@ class Heartbeat:
         self._tmp.notify()
         if not self.ready:
             if not self._worker.booted:
+                self._due = 0.0  # READY is not to wait for an interval
                 return
             self.say_ready()
         elif self._watchdog_sec:
@@ -235,7 +236,7 @@ class Heartbeat:
 
 
 class UnreachedLimit(int):
-    """A request limit that is never reached, and reports each count compared with it.
+    """A request limit that is never reached, and passes on each count compared with it.
 
     uvicorn counts in an object that its worker class keeps to itself, and asks ten times a
     second whether that count >= the limit; aiohttp once a second whether it is more. The
@@ -531,7 +532,7 @@ def live(worker, server, heartbeat, notifier):
         # A lifespan that fails ends gunicorn's own ASGI worker with 0, and an application
         # may leave with 0 while it is imported: both would look like an obedient stop.
         if status == 0 and worker.alive and not heartbeat.ready:
-            status, error = STATUS_BOOT, error or RuntimeError("it ended before it served")
+            status, error = STATUS_BOOT, error or RuntimeError("it ended by itself")
         if status != 0 and not heartbeat.ready:
             tell_boot_error(notifier, error)
         return status
