@@ -24,7 +24,10 @@
 #include "util/cleanup.h"
 #include "util/unix.h"
 
-enum { DEFAULT_PORT = 8000 };
+enum {
+	DEFAULT_PORT = 8000,
+	TCP_FLAGS_OFFSET = 13,	/* in the TCP header */
+};
 
 /* ---- addresses ---- */
 
@@ -166,22 +169,36 @@ static void name_socket(struct socket *s)
 		(void)snprintf(s->name, sizeof(s->name), "unix:%.*s", (int)n, un->sun_path);
 }
 
-static int open_tcp(const struct socket_address *a, int backlog)
+/* As gunicorn: an empty host is 0.0.0.0, not [::], and a name means its IPv4 address where it has
+ * one. localhost as ::1 alone would refuse every proxy that was told 127.0.0.1. Returns NULL when
+ * it does not resolve; else freeaddrinfo() is the caller's. */
+static struct addrinfo *resolve(const struct socket_address *a)
 {
-	struct addrinfo hints = {
-		.ai_family = AF_UNSPEC,
-		.ai_socktype = SOCK_STREAM,
-		.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-	};
+	static const int families[] = { AF_INET, AF_INET6 };
 	struct addrinfo *found = NULL;
 	char port[8];
+
+	(void)snprintf(port, sizeof(port), "%u", a->port);
+	for (size_t i = 0; i < ELEMENTS(families); i++) {
+		const struct addrinfo hints = {
+			.ai_family = families[i],
+			.ai_socktype = SOCK_STREAM,
+			.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+		};
+
+		if (getaddrinfo(a->host[0] ? a->host : NULL, port, &hints, &found) == 0)
+			return found;
+	}
+	return NULL;
+}
+
+/* Whether [::] takes IPv4 too is left to the host (net.ipv6.bindv6only), as gunicorn does. */
+static int open_tcp(const struct socket_address *a, int backlog)
+{
+	struct addrinfo *found = resolve(a);
 	int one = 1, r = -EADDRNOTAVAIL;
 
-	/* As gunicorn: an empty host is 0.0.0.0, not [::]. */
-	if (a->host[0] == '\0')
-		hints.ai_family = AF_INET;
-	(void)snprintf(port, sizeof(port), "%u", a->port);
-	if (getaddrinfo(a->host[0] ? a->host : NULL, port, &hints, &found) != 0)
+	if (!found)
 		return -EHOSTUNREACH;
 
 	for (struct addrinfo *ai = found; ai; ai = ai->ai_next) {
@@ -193,8 +210,6 @@ static int open_tcp(const struct socket_address *a, int backlog)
 			continue;
 		}
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (ai->ai_family == AF_INET6)
-			(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 		if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, backlog) == 0) {
 			r = TAKE_FD(fd);
 			break;
@@ -360,15 +375,22 @@ int socket_queue_length(const struct socket *s)
 
 int socket_stop_arrivals(struct socket *s)
 {
-	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
-	struct sock_fprog program = { .len = 1, .filter = &drop_all };
+	/* The filter sees the segment from its TCP header on. Only a SYN is a new connection: whoever
+	 * was answered already believes to be connected, and may have sent its request, so the ACK
+	 * that completes its handshake must pass. */
+	struct sock_filter no_syn[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS_OFFSET),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TH_SYN | TH_ACK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TH_SYN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog program = { .len = ELEMENTS(no_syn), .filter = no_syn };
 
 	if (s->inherited)
 		return -EOPNOTSUPP;
 	if (s->address.kind == SOCKET_UNIX)
 		return owns_path(s) && unlink(s->address.path) < 0 ? -errno : 0;
-	/* A connection already in the queue has its own socket and is not filtered; one in the
-	 * middle of its handshake loses the last ACK and the client repeats it or times out. */
 	if (setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
 		return -errno;
 	return 0;
