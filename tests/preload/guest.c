@@ -201,6 +201,23 @@ static int wait_is_whole(void)
 	return nanosleep(&pause, NULL) == 0;
 }
 
+/* Picoseconds for a malloc and a free of that size. */
+static long malloc_picoseconds(size_t size)
+{
+	enum { ROUNDS = 1000000 };
+	struct timespec begin, end;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (int i = 0; i < ROUNDS; i++) {
+		void *volatile block = malloc(size);
+
+		free(block);
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &end);
+	return ((end.tv_sec - begin.tv_sec) * 1000000000L + end.tv_nsec - begin.tv_nsec) *
+	       1000 / ROUNDS;
+}
+
 /* As a template does it: the child goes on in our place, with the page in our environment. The
  * answer is the library's, or 2 without one. */
 static long adopt(void)
@@ -270,6 +287,8 @@ static long obey(const char *line)
 		return presence_in_spawned();
 	if (strcmp(line, "system") == 0)
 		return presence_in_system();
+	if (strncmp(line, "speed ", 6) == 0)
+		return malloc_picoseconds(strtoul(line + 6, NULL, 10));
 	if (strcmp(line, "adopt") == 0)
 		return adopt();
 	if (strcmp(line, "wait") == 0)
