@@ -26,6 +26,12 @@ static void put_bool(struct json_object *o, const char *key, bool value)
 	json_object_object_add(o, key, json_object_new_boolean(value));
 }
 
+/* null for no worker, and for one that the template has not made yet. */
+static void put_pid(struct json_object *o, const char *key, const struct worker *w)
+{
+	put_number(o, key, w && w->pid > 0 ? (uint64_t)w->pid : UINT64_MAX);
+}
+
 static struct slot *find_slot(struct supervisor *s, unsigned number)
 {
 	return number >= 1 && number <= s->n_slots ? &s->slots[number - 1] : NULL;
@@ -66,9 +72,8 @@ static struct json_object *describe_slot(struct supervisor *s, const struct slot
 
 	put_number(o, "worker", slot->number);
 	put_text(o, "state", state_of(slot));
-	put_number(o, "pid", w ? (uint64_t)w->pid : UINT64_MAX);
-	put_number(o, "replacement_pid",
-		   slot->worker && slot->incoming ? (uint64_t)slot->incoming->pid : UINT64_MAX);
+	put_pid(o, "pid", w);
+	put_pid(o, "replacement_pid", slot->worker ? slot->incoming : NULL);
 	put_bool(o, "retiring", slot->retire);
 	if (!w)
 		return o;
@@ -168,7 +173,7 @@ void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes, ui
 	}
 	reply = control_ok();
 	put_number(reply, "worker", slot->number);
-	put_number(reply, "pid", slot->worker ? (uint64_t)slot->worker->pid : UINT64_MAX);
+	put_pid(reply, "pid", slot->worker);
 	put_number(reply, "before_bytes", before_bytes);
 	put_number(reply, "after_bytes", after_bytes);
 	put_number(reply, "took_usec", took_usec);
@@ -205,7 +210,7 @@ void answer_recycle(struct slot *slot, const char *error)
 	reply = control_ok();
 	put_number(reply, "worker", slot->number);
 	put_number(reply, "old_pid", (uint64_t)slot->recycled_pid);
-	put_number(reply, "pid", slot->worker ? (uint64_t)slot->worker->pid : UINT64_MAX);
+	put_pid(reply, "pid", slot->worker);
 	control_reply(client, reply);
 }
 
