@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,7 +23,10 @@
 #include "trimtab/preload.h"
 #include "util/cleanup.h"
 
-enum { FIRST_LISTEN_FD = 3 };
+enum {
+	FIRST_LISTEN_FD = 3,
+	CLOSE_AT_MOST = 65536,	/* where they must be closed one by one */
+};
 
 static bool clone3_refused;
 
@@ -171,6 +175,20 @@ static int lift(int fd, int above)
 	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, above);
 }
 
+/* All of ours are CLOEXEC, but whoever started us may have left some open that are not. */
+static void close_from(int first)
+{
+	struct rlimit limit;
+
+	if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+		return;
+	/* Before Linux 5.9, or behind a filter that does not know the call. */
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > CLOSE_AT_MOST)
+		limit.rlim_cur = CLOSE_AT_MOST;
+	for (int fd = first; fd < (int)limit.rlim_cur; fd++)
+		(void)close(fd);
+}
+
 static int arrange_descriptors(const struct spawn *how)
 {
 	int above = FIRST_LISTEN_FD + (int)how->n_listen_fds + 1;
@@ -194,6 +212,7 @@ static int arrange_descriptors(const struct spawn *how)
 			return -1;
 	if (extra >= 0 && dup2(extra, above - 1) < 0)
 		return -1;
+	close_from(extra >= 0 ? above : above - 1);
 	return 0;
 }
 

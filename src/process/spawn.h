@@ -59,8 +59,9 @@ const char *spawn_step_text(enum spawn_step step);
 
 /* Starts the program: clone3 straight into the leaf, or where that is refused (seccomp answers
  * ENOSYS in containers; old kernels) fork with the child entering the leaf itself before it
- * touches memory. The child gets its own session, default dispositions, an empty signal mask,
- * descriptors 0-2, the sockets and the page, and nothing else.
+ * touches memory. The child gets its own session, an empty signal mask, default dispositions
+ * (but SIGTTIN and SIGTTOU, ignored), descriptors 0-2, the sockets and the extra one, and nothing
+ * else, whatever we inherited ourselves.
  *
  * Writes the child's pid and a pidfd (CLOEXEC, caller's). Returns 0, or -errno: -EAGAIN at a
  * process limit, -ENOMEM, -ENOENT or -ENODEV when the leaf has gone. A failure after the fork
