@@ -138,13 +138,15 @@ static int client_send(struct control_client *c, struct json_object *reply)
 	return r;
 }
 
-static int client_serve(struct control_client *c, char *line)
+static int client_serve(struct control_client *c, char *line, size_t length)
 {
 	const struct control_handler *h = &c->server->handler;
 	struct json_object *reply;
 	struct request request;
 	const char *error;
 
+	if (memchr(line, '\0', length))
+		return client_send(c, control_error("a request is text"));
 	if (request_parse(line, &request, &error) < 0)
 		return client_send(c, control_error("%s", error));
 	reply = h->handle(h->userdata, &request, c);
@@ -166,7 +168,7 @@ static int client_serve_lines(struct control_client *c)
 		line[length] = '\0';
 		c->n_in -= length + 1;
 		memmove(c->in, newline + 1, c->n_in);
-		r = client_serve(c, line);
+		r = client_serve(c, line, length);
 	}
 	return r;
 }
