@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "preload/priority.h"
+
 /* As the allocators' own headers declare them (jemalloc 5.1, gperftools 2.10, mimalloc 2.0,
  * glibc 2.33). */
 typedef int mallctl_fn(const char *name, void *old, size_t *old_size, void *new,
@@ -129,7 +131,12 @@ enum trimtab_allocator allocator_detect(void)
 	return allocator.kind;
 }
 
-int allocator_release(void)
+bool allocator_can_release(void)
+{
+	return allocator.kind != TRIMTAB_ALLOCATOR_UNKNOWN || allocator.malloc_trim;
+}
+
+static int release(void)
 {
 	int r = 0;
 
@@ -152,6 +159,15 @@ int allocator_release(void)
 	/* Beside another allocator glibc's heap may still hold what was allocated early. Unknown
 	 * ones (hardened_malloc, scudo) bring a malloc_trim of their own. musl has none. */
 	return allocator.malloc_trim ? allocator.malloc_trim(0) : r;
+}
+
+int allocator_release(void)
+{
+	int before = priority_raise();
+	int r = release();
+
+	priority_restore(before);
+	return r;
 }
 
 void allocator_release_own_thread(void)

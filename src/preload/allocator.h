@@ -1,6 +1,7 @@
 /* The allocator behind this process's malloc, and its way of giving free memory back. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "trimtab/preload.h"
@@ -9,9 +10,12 @@
  * and allocates, which the helper thread must not. */
 enum trimtab_allocator allocator_detect(void);
 
+/* False where nothing is known that could give memory back, as with musl's own malloc. */
+bool allocator_can_release(void);
+
 /* Gives back what the allocator can, on the calling thread, which must not be in a signal
  * handler: glibc's malloc_trim(3) there deadlocks or corrupts the heap within a second. Takes
- * about 0.1 ms per MiB released and holds one arena's lock at a time. Returns what the call
+ * about 0.1 ms per MiB released and holds one arena's lock at a time, at a raised priority. Returns what the call
  * returned, which says next to nothing: measure the resident set instead. */
 int allocator_release(void);
 

@@ -14,7 +14,6 @@
 
 #include "preload/allocator.h"
 #include "preload/notify.h"
-#include "preload/priority.h"
 #include "preload/pymalloc.h"
 #include "preload/python.h"
 #include "preload/self.h"
@@ -82,21 +81,12 @@ static uint64_t purge_arenas(void)
 	return result.longest_hold_nsec;
 }
 
-static int release_with_priority(void)
-{
-	int before = priority_raise();
-	int r = allocator_release();
-
-	priority_restore(before);
-	return r;
-}
-
 /* Returns how long it took, which is the longest that a lock of it can have been held. */
 static uint64_t trim(void)
 {
 	uint64_t began = self_now_nsec();
 
-	publish(&helper.page->trim_returned, (uint32_t)release_with_priority());
+	publish(&helper.page->trim_returned, (uint32_t)allocator_release());
 	return self_now_nsec() - began;
 }
 
@@ -144,7 +134,7 @@ static void serve(uint32_t operations)
 static void trim_after_late_collection(void)
 {
 	helper.late_pause_nsec = 0;
-	(void)release_with_priority();
+	(void)allocator_release();
 	atomic_fetch_add_explicit(&helper.page->n_late_trims, 1, memory_order_relaxed);
 	notify_send("X_TRIMTAB=late");
 }

@@ -52,7 +52,9 @@ static void main_thread_left(void *value)
 
 void leave_prepare(void)
 {
+	/* In a forked child the key is there already, but perhaps not this thread's value. */
+	if (pid == 0 && pthread_key_create(&key, main_thread_left) != 0)
+		return;
 	pid = getpid();
-	if (pthread_key_create(&key, main_thread_left) == 0)
-		(void)pthread_setspecific(key, &key);
+	(void)pthread_setspecific(key, &key);
 }

@@ -4,5 +4,5 @@
  * would stay for ever. */
 #pragma once
 
-/* Called once, in the main thread. Costs nothing until that thread calls pthread_exit. */
+/* Called in the main thread of each process that gets a thread of ours. Costs nothing until that thread calls pthread_exit. */
 void leave_prepare(void);

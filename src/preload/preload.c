@@ -1,7 +1,8 @@
 /* libtrimtab-preload.so: a guest in every process that the supervisor starts, and in whatever
  * those start in turn. Owns the constructor.
  *
- * It comes alive only in the process that $TRIMTAB_PAGE names and does nothing anywhere else.
+ * It comes alive only in the process that $TRIMTAB_PAGE names, or, without that variable, where
+ * a service manager announces memory pressure, and does nothing anywhere else.
  * It must never make its host fail: no output, no exit, no changed errno, signal mask,
  * disposition, environment or descriptor; what does not fit leaves the process as it was. */
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include "preload/leave.h"
 #include "preload/notify.h"
 #include "preload/page.h"
+#include "preload/pressure.h"
 #include "preload/pymalloc.h"
 #include "preload/python.h"
 #include "trimtab/preload.h"
@@ -72,5 +74,7 @@ __attribute__((constructor)) static void preload_init(void)
 		come_alive(page_variable);
 	else if (getenv(TRIMTAB_TEMPLATE_ENV))
 		prepare_template();
+	else
+		pressure_start();
 	errno = saved_errno;
 }

@@ -142,9 +142,16 @@ static void set_environment(const struct driver *driver, const struct driver_set
 		       path[0] ? path : path + 1);
 	(void)setenv("NOTIFY_SOCKET", address, 1);
 	(void)unsetenv("LD_LIBRARY_PATH");
+	(void)unsetenv("MEMORY_PRESSURE_WATCH");
+	(void)unsetenv("MEMORY_PRESSURE_WRITE");
+	(void)unsetenv("SYSTEMD_EXEC_PID");
 	for (const char *const *p = setup->environment; p && *p; p++)
 		(void)putenv((char *)*p);
 	set_page_variable(driver, setup->fault);
+	if (setup->exec_pid) {
+		(void)snprintf(preload, sizeof preload, "%d", (int)getpid());
+		(void)setenv("SYSTEMD_EXEC_PID", preload, 1);
+	}
 	if (setup->template) {
 		(void)setenv("GUEST_PAGE", getenv(TRIMTAB_PAGE_ENV), 1);
 		(void)unsetenv(TRIMTAB_PAGE_ENV);
