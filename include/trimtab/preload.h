@@ -37,27 +37,33 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define TRIMTAB_PAGE_MAGIC   0x42545254u	/* "TRTB" */
+/* "TRTB" */
+#define TRIMTAB_PAGE_MAGIC   0x42545254u
 #define TRIMTAB_PAGE_VERSION 1u
 #define TRIMTAB_PAGE_SIZE    4096u
-#define TRIMTAB_PAGE_ENV     "TRIMTAB_PAGE"	/* "<fd>:<pid>:<cookie, 16 hex digits>" */
+/* "<fd>:<pid>:<cookie, 16 hex digits>" */
+#define TRIMTAB_PAGE_ENV "TRIMTAB_PAGE"
 
 enum trimtab_wake {
 	TRIMTAB_WAKE_SIGNAL = 1,
 	TRIMTAB_WAKE_FUTEX = 2,
 };
 
-enum trimtab_operation {	/* bits of `operations` */
-	TRIMTAB_OP_TRIM = 1,	/* give free heap back */
-	TRIMTAB_OP_GC = 2,	/* run the language's collector first, bounded by gc_wait_msec */
-	TRIMTAB_OP_PYMALLOC = 4,/* also free pools inside CPython's arenas */
+/* Bits of `operations`. */
+enum trimtab_operation {
+	/* Give free heap back. */
+	TRIMTAB_OP_TRIM = 1,
+	/* Run the language's collector first, bounded by gc_wait_msec. */
+	TRIMTAB_OP_GC = 2,
+	/* Also give back what is free inside CPython's arenas; waits for the GIL as long. */
+	TRIMTAB_OP_PYMALLOC = 4,
 };
 
 enum trimtab_state {
-	TRIMTAB_STATE_NONE = 0,	/* the library has not been here */
+	TRIMTAB_STATE_NONE = 0, /* the library has not been here */
 	TRIMTAB_STATE_READY = 1,
 	TRIMTAB_STATE_BUSY = 2,
-	TRIMTAB_STATE_FAILED = 3,/* loaded, but no helper thread could be made */
+	TRIMTAB_STATE_FAILED = 3, /* loaded, but no helper thread could be made */
 };
 
 enum trimtab_allocator {
@@ -71,22 +77,30 @@ enum trimtab_allocator {
 enum trimtab_gc_result {
 	TRIMTAB_GC_NOT_ASKED = 0,
 	TRIMTAB_GC_DONE = 1,
-	TRIMTAB_GC_TIMEOUT = 2,	/* the main thread did not come round; trimmed anyway */
-	TRIMTAB_GC_REFUSED = 3,	/* no interpreter, or it is ending */
+	TRIMTAB_GC_TIMEOUT = 2, /* the main thread did not come round; trimmed anyway */
+	TRIMTAB_GC_REFUSED = 3, /* no interpreter, or it is ending */
 };
 
 /* Whether pools in CPython's arenas are given back here. Anything but ON: none is, and why. */
 enum trimtab_pymalloc {
-	TRIMTAB_PYMALLOC_UNKNOWN = 0,	/* not asked, or the interpreter did not let us in yet */
+	/* Not asked, or the interpreter did not let us in yet. */
+	TRIMTAB_PYMALLOC_UNKNOWN = 0,
 	TRIMTAB_PYMALLOC_ON = 1,
-	TRIMTAB_PYMALLOC_NO_PYTHON = 2,	/* no CPython 3.10 or later was in the program at start */
-	TRIMTAB_PYMALLOC_VERSION = 3,	/* not one of 3.10 to 3.13, or not 64 bit */
+	/* No CPython 3.10 or later was in the program at its start. */
+	TRIMTAB_PYMALLOC_NO_PYTHON = 2,
+	/* Not one of 3.10 to 3.13, or not 64 bit. */
+	TRIMTAB_PYMALLOC_VERSION = 3,
 	TRIMTAB_PYMALLOC_FREE_THREADED = 4,
-	TRIMTAB_PYMALLOC_PAGE_SIZE = 5,	/* pages as large as pools: nothing to win */
-	TRIMTAB_PYMALLOC_NOT_USED = 6,	/* PYTHONMALLOC names another allocator */
-	TRIMTAB_PYMALLOC_HOOK = 7,	/* another arena allocator was set after ours */
-	TRIMTAB_PYMALLOC_INTERPRETERS = 8,	/* there are sub-interpreters */
-	TRIMTAB_PYMALLOC_SELF_TEST = 9,	/* its blocks do not lie or behave as we know it */
+	/* Pages as large as pools: nothing to win. */
+	TRIMTAB_PYMALLOC_PAGE_SIZE = 5,
+	/* PYTHONMALLOC names another allocator. */
+	TRIMTAB_PYMALLOC_NOT_USED = 6,
+	/* Another arena allocator was set after ours. */
+	TRIMTAB_PYMALLOC_HOOK = 7,
+	/* There are sub-interpreters. */
+	TRIMTAB_PYMALLOC_INTERPRETERS = 8,
+	/* Its blocks do not lie or behave as we know it. */
+	TRIMTAB_PYMALLOC_SELF_TEST = 9,
 };
 
 struct trimtab_page {
@@ -94,41 +108,42 @@ struct trimtab_page {
 	uint32_t magic;
 	uint32_t version;
 	uint32_t size;
-	uint32_t wake;			/* enum trimtab_wake */
+	uint32_t wake; /* enum trimtab_wake */
 	uint64_t cookie;
 	int32_t worker_pid;
 	uint32_t signal_number;
-	uint64_t worker_start;		/* /proc/PID/stat field 22: tells a recycled pid */
+	uint64_t worker_start; /* /proc/PID/stat field 22: tells a recycled pid */
 	uint32_t reserved[4];
 
-	/* Supervisor -> worker. */
-	_Alignas(64) _Atomic uint32_t request;	/* futex word: number of the newest request */
+	/* Supervisor -> worker. `request` is the number of the newest one, and a futex. */
+	_Alignas(64) _Atomic uint32_t request;
 	_Atomic uint32_t operations;
-	_Atomic uint32_t gc_wait_msec;
+	_Atomic uint32_t gc_wait_msec; /* 0: 1000 */
 
-	/* Worker -> supervisor. */
-	_Alignas(64) _Atomic uint32_t done;	/* number of the newest request served */
-	_Atomic uint32_t state;			/* enum trimtab_state */
+	/* Worker -> supervisor. `done` is the number of the newest request served. */
+	_Alignas(64) _Atomic uint32_t done;
+	_Atomic uint32_t state; /* enum trimtab_state */
 	_Atomic int32_t helper_tid;
-	_Atomic uint32_t allocator;		/* enum trimtab_allocator */
-	_Atomic uint32_t gc_result;		/* enum trimtab_gc_result */
-	_Atomic uint32_t trim_returned;		/* what the allocator's call returned: says little */
-	_Atomic uint64_t began_nsec;		/* CLOCK_MONOTONIC */
+	_Atomic uint32_t allocator;	/* enum trimtab_allocator */
+	_Atomic uint32_t gc_result;	/* enum trimtab_gc_result */
+	_Atomic uint32_t trim_returned; /* what the allocator's call returned: says little */
+	_Atomic uint64_t began_nsec;	/* CLOCK_MONOTONIC */
 	_Atomic uint64_t ended_nsec;
-	_Atomic uint64_t rss_before_bytes;	/* resident set as the worker sees it */
+	_Atomic uint64_t rss_before_bytes; /* resident set as the worker sees it */
 	_Atomic uint64_t rss_after_bytes;
-	_Atomic uint64_t purged_bytes;		/* dropped inside CPython's arenas */
+	_Atomic uint64_t purged_bytes; /* dropped inside CPython's arenas */
 	_Atomic uint64_t n_served;
-	_Atomic uint64_t n_foreign_signals;	/* our signal number, but not from the supervisor */
-	_Atomic uint32_t waits;			/* enum trimtab_wake: how the helper waits now */
-	_Atomic uint32_t n_late_trims;		/* after a collection that came late */
-	_Atomic uint32_t pymalloc;		/* enum trimtab_pymalloc, as last found */
-	_Atomic uint32_t n_odd_arenas;		/* left alone by the last purge */
-	_Atomic uint64_t arena_bytes;		/* in CPython's arenas, at the last purge */
-	_Atomic uint64_t live_bytes;		/* in use there; the rest is free or was given back */
-	_Atomic uint64_t hold_nsec;		/* longest that this request held a lock: the GIL
-						 * exactly, an allocator's at most so long */
-	_Atomic uint64_t longest_hold_nsec;	/* of all requests since the worker began */
+	_Atomic uint64_t n_foreign_signals; /* our number, but not from the supervisor */
+	_Atomic uint32_t waits;		    /* enum trimtab_wake: how the helper waits now */
+	_Atomic uint32_t n_late_trims;	    /* after a collection that came late */
+	_Atomic uint32_t pymalloc;	    /* enum trimtab_pymalloc, as last found */
+	_Atomic uint32_t n_odd_arenas;	    /* left alone by the last purge */
+	_Atomic uint64_t arena_bytes;	    /* in CPython's arenas, at the last purge */
+	_Atomic uint64_t live_bytes;	    /* in use there; the rest is free or gone */
+	/* The longest that this request, and any since the worker began, held a lock without a
+	 * pause: the GIL exactly, an allocator's at most so long. */
+	_Atomic uint64_t hold_nsec;
+	_Atomic uint64_t longest_hold_nsec;
 };
 
 /* In a process forked from a template the constructor ran long before there was a worker, and the
