@@ -32,6 +32,7 @@ enum {
 	TEXT_SIZE = 1536,
 	N_OUTPUTS = 4096,	/* as many as there can be workers */
 	LINE_SIZE = 4096,	/* longer lines of a worker are written in pieces */
+	PIPE_SIZE = 65536,	/* what a worker can have written before it ended */
 };
 
 struct record {
@@ -273,6 +274,44 @@ static void write_json(struct json_object *object)
 	json_object_put(object);
 }
 
+/* Length of the UTF-8 sequence at p, or 0 when it is none: overlong forms, surrogates and numbers
+ * beyond U+10FFFF are none. */
+static size_t sequence_length(const unsigned char *p, size_t n)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t length = *p < 0x80 ? 1 : *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : 2;
+	uint32_t c;
+
+	if (length == 1)
+		return 1;
+	if (*p < 0xc2 || *p > 0xf4 || length > n)
+		return 0;
+	c = *p & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	return c >= least[length] && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? length : 0;
+}
+
+/* A string of whatever bytes: one that is no UTF-8 becomes U+FFFD, or no strict reader would take
+ * the line. */
+static struct json_object *json_text(const char *text, size_t n)
+{
+	char valid[3 * LINE_SIZE];
+	size_t used = 0;
+
+	for (size_t i = 0; i < n && used + 4 <= sizeof(valid);) {
+		size_t length = sequence_length((const unsigned char *)text + i, n - i);
+
+		memcpy(valid + used, length ? text + i : "\xef\xbf\xbd", length ? length : 3);
+		used += length ? length : 3;
+		i += length ? length : 1;
+	}
+	return json_object_new_string_len(valid, (int)used);
+}
+
 static void to_stderr_json(const struct record *r)
 {
 	struct json_object *object = json_object_new_object();
@@ -295,7 +334,7 @@ static void to_stderr_json(const struct record *r)
 			continue;
 		memcpy(key, field, (size_t)(equals - field));
 		key[equals - field] = '\0';
-		json_object_object_add(object, key, json_object_new_string(equals + 1));
+		json_object_object_add(object, key, json_text(equals + 1, strlen(equals + 1)));
 	}
 	write_json(object);
 }
@@ -329,19 +368,6 @@ static void report_dropped(void)
 	write_record(&r);
 }
 
-static void write_records(void)
-{
-	for (;;) {
-		unsigned tail = atomic_load_explicit(&g.tail, memory_order_relaxed);
-
-		if (tail == atomic_load_explicit(&g.head, memory_order_acquire))
-			break;
-		write_record(&g.ring[tail % N_RECORDS]);
-		atomic_store_explicit(&g.tail, tail + 1, memory_order_release);
-	}
-	report_dropped();
-}
-
 /* One line of a worker, without its newline. */
 static void write_line(unsigned worker, const char *text, size_t length)
 {
@@ -354,8 +380,7 @@ static void write_line(unsigned worker, const char *text, size_t length)
 			return;
 		(void)snprintf(name, sizeof(name), "%u", worker);
 		json_object_object_add(object, "TRIMTAB_WORKER", json_object_new_string(name));
-		json_object_object_add(object, "MESSAGE",
-				       json_object_new_string_len(text, (int)length));
+		json_object_object_add(object, "MESSAGE", json_text(text, length));
 		write_json(object);
 		return;
 	}
@@ -370,15 +395,25 @@ static void write_line(unsigned worker, const char *text, size_t length)
 	write_all(line, (size_t)n + length + 1);
 }
 
-static void carry_output(struct output *o, struct pollfd *p)
+/* What stands there without a newline, when no more is to follow. */
+static void flush_output(struct output *o)
+{
+	if (o->used > 0)
+		write_line(o->worker, o->line, o->used);
+	o->used = 0;
+}
+
+/* Returns whether there was something to read. */
+static bool carry_output(struct output *o, struct pollfd *p)
 {
 	ssize_t n = read(p->fd, o->line + o->used, sizeof(o->line) - o->used);
 
 	if (n <= 0) {
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
+			return false;
 		p->fd = close_fd(p->fd); /* poll skips negative descriptors */
-		return;
+		flush_output(o);
+		return false;
 	}
 	o->used += (size_t)n;
 
@@ -397,6 +432,7 @@ static void carry_output(struct output *o, struct pollfd *p)
 	}
 	memmove(o->line, o->line + start, o->used - start);
 	o->used -= start;
+	return true;
 }
 
 static unsigned count_outputs(void)
@@ -407,6 +443,49 @@ static unsigned count_outputs(void)
 
 	pthread_mutex_unlock(&g.lock);
 	return n;
+}
+
+/* A worker's last words come before the record of its end, and do not run into the first ones of
+ * its successor. Bounded, as the successor may be writing already. */
+static void finish_output(unsigned worker)
+{
+	unsigned n = count_outputs();
+
+	for (unsigned i = 0; i < n; i++) {
+		if (g.outputs[i]->worker != worker)
+			continue;
+		for (size_t got = 0; got < PIPE_SIZE && carry_output(g.outputs[i], &g.polls[i + 1]);)
+			got += LINE_SIZE;
+		flush_output(g.outputs[i]);
+	}
+}
+
+static unsigned worker_of(const struct record *r)
+{
+	unsigned worker = 0;
+
+	for (unsigned i = 0; i < r->n_fields; i++)
+		if (sscanf(r->text + r->fields[i].offset, "TRIMTAB_WORKER=%u", &worker) == 1)
+			break;
+	return worker;
+}
+
+static void write_records(void)
+{
+	for (;;) {
+		unsigned tail = atomic_load_explicit(&g.tail, memory_order_relaxed);
+
+		if (tail == atomic_load_explicit(&g.head, memory_order_acquire))
+			break;
+
+		const struct record *r = &g.ring[tail % N_RECORDS];
+
+		if (r->priority >= 0 && r->event == EVENT_EXIT)
+			finish_output(worker_of(r));
+		write_record(r);
+		atomic_store_explicit(&g.tail, tail + 1, memory_order_release);
+	}
+	report_dropped();
 }
 
 static bool carry_outputs(unsigned n)
@@ -442,8 +521,11 @@ static void *writer(void *unused)
 		bool carried = r > 0 && carry_outputs(n);
 
 		if (last && !carried)
-			return NULL;
+			break;
 	}
+	for (unsigned i = 0, n = count_outputs(); i < n; i++)
+		flush_output(g.outputs[i]);
+	return NULL;
 }
 
 /* ---- opening and closing ---- */
