@@ -1,0 +1,249 @@
+/* Each record of the journal with its exact figures: what scripts and dashboards read. */
+#include "report/journal.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "output.h"
+
+static void open_all(void)
+{
+	output_redirect();
+	cr_assert_eq(record_open("shop", RECORD_STDERR, RECORD_JSON, LOG_DEBUG), 0);
+}
+
+TestSuite(journal, .init = open_all);
+
+static struct json_object *object;
+
+static void take(const char *event, const char *priority)
+{
+	output_await_lines(1);
+	output_finish();
+	object = output_object(0);
+	cr_assert_str_eq(output_field(object, "TRIMTAB_EVENT"), event);
+	cr_assert_str_eq(output_field(object, "PRIORITY"), priority);
+	cr_assert_str_eq(output_field(object, "TRIMTAB_POOL"), "shop");
+}
+
+static void expect(const char *key, const char *value)
+{
+	cr_assert_str_eq(output_field(object, key), value, "%s is %s", key,
+			 output_field(object, key));
+}
+
+static void expect_message(const char *text)
+{
+	expect("MESSAGE", text);
+	json_object_put(object);
+}
+
+Test(journal, pool)
+{
+	journal_pool("ready", "The pool %s serves", "shop");
+	take("pool", "6");
+	expect("TRIMTAB_STATE", "ready");
+	expect_message("The pool shop serves");
+}
+
+Test(journal, start)
+{
+	journal_worker_started(3, 4711, "worker-3", "first start");
+	take("start", "6");
+	expect("TRIMTAB_WORKER", "3");
+	expect("TRIMTAB_PID", "4711");
+	expect("TRIMTAB_LEAF", "worker-3");
+	expect("TRIMTAB_REASON", "first start");
+	expect_message("Worker 3 started as pid 4711: first start");
+}
+
+Test(journal, start_without_a_leaf)
+{
+	journal_worker_started(3, 4711, NULL, "first start");
+	take("start", "6");
+	expect("TRIMTAB_LEAF", "(none)");
+	json_object_put(object);
+}
+
+Test(journal, ready)
+{
+	journal_worker_ready(3, 4711, 1500 * USEC_PER_MSEC, 20 << 20);
+	take("ready", "6");
+	expect("TRIMTAB_USEC", "1500000");
+	expect("TRIMTAB_USAGE_BYTES", "20971520");
+	expect_message("Worker 3 (pid 4711) is ready after 1.5 s, using 20.0 MiB");
+}
+
+Test(journal, exit)
+{
+	journal_worker_exited(&(struct journal_exit){
+		.worker = 3,
+		.pid = 4711,
+		.cause = "oom-worker",
+		.sentence = "was killed",
+		.status = 9,
+		.age_usec = 3 * USEC_PER_HOUR,
+		.usage_bytes = UINT64_MAX - 1,
+		.n_oom = 1,
+		.n_oom_kill = 2,
+		.n_max = 3,
+	});
+	take("exit", "3");
+	expect("TRIMTAB_CAUSE", "oom-worker");
+	expect("TRIMTAB_REASON", "was killed");
+	expect("TRIMTAB_STATUS", "9");
+	expect("TRIMTAB_USEC", "10800000000");
+	expect("TRIMTAB_USAGE_BYTES", "18446744073709551614");
+	expect("TRIMTAB_OOM", "1");
+	expect("TRIMTAB_OOM_KILL", "2");
+	expect("TRIMTAB_MAX", "3");
+	expect_message("Worker 3 (pid 4711) was killed, at the age of 3 h 0 min");
+}
+
+Test(journal, an_expected_exit_is_no_error)
+{
+	journal_worker_exited(&(struct journal_exit){
+		.worker = 1, .cause = "asked", .sentence = "ended", .expected = true });
+	take("exit", "6");
+	json_object_put(object);
+}
+
+Test(journal, trim)
+{
+	journal_worker_trimmed(&(struct journal_trim){
+		.worker = 3,
+		.pid = 4711,
+		.reason = "asked by an operator",
+		.before_bytes = 200 << 20,
+		.after_bytes = 50 << 20,
+		.took_usec = 9000,
+		.worked_usec = 8000,
+		.allocator = "glibc",
+		.verified = true,
+	});
+	take("trim", "6");
+	expect("TRIMTAB_BEFORE_BYTES", "209715200");
+	expect("TRIMTAB_AFTER_BYTES", "52428800");
+	expect("TRIMTAB_USEC", "9000");
+	expect("TRIMTAB_WORKED_USEC", "8000");
+	expect("TRIMTAB_ALLOCATOR", "glibc");
+	expect("TRIMTAB_VERIFIED", "1");
+	expect_message("Worker 3 (pid 4711) trimmed: 200.0 MiB -> 50.0 MiB in 8.00 ms; asked by an "
+		       "operator");
+}
+
+Test(journal, a_trim_without_an_answer)
+{
+	journal_trim_lost(3, 4711, 10 * USEC_PER_SEC);
+	take("trim", "4");
+	expect("TRIMTAB_REASON", "no answer");
+	expect("TRIMTAB_USEC", "10000000");
+	expect("TRIMTAB_AFTER_BYTES", "(none)");
+	json_object_put(object);
+}
+
+static const struct journal_plan plan = {
+	.worker = 3,
+	.pid = 4711,
+	.reason = "forecast to reach its limit",
+	.in_usec = 90 * USEC_PER_SEC,
+	.usage_bytes = 1 << 30,
+	.limit_bytes = UINT64_MAX,
+	.rate_bytes_per_sec = -5,
+};
+
+Test(journal, a_plan)
+{
+	journal_restart_planned(&plan);
+	take("plan", "6");
+	expect("TRIMTAB_WORKER", "3");
+	expect("TRIMTAB_PID", "4711");
+	expect("TRIMTAB_REASON", "forecast to reach its limit");
+	expect("TRIMTAB_IN_USEC", "90000000");
+	expect("TRIMTAB_USAGE_BYTES", "1073741824");
+	expect("TRIMTAB_LIMIT_BYTES", "18446744073709551615");
+	expect("TRIMTAB_RATE_BYTES_PER_SEC", "-5");
+	expect_message("Worker 3 (pid 4711) is to be replaced in 90.0 s: forecast to reach its limit");
+}
+
+Test(journal, a_restart)
+{
+	journal_restart_begun(&plan, "surge");
+	take("restart", "6");
+	expect("TRIMTAB_HOW", "surge");
+	expect("TRIMTAB_RATE_BYTES_PER_SEC", "-5");
+	expect_message("Worker 3 (pid 4711) is being replaced, the new one first: forecast to reach "
+		       "its limit");
+}
+
+Test(journal, pressure_of_a_worker)
+{
+	journal_pressure("worker", 3, 250000, 1234);
+	take("pressure", "5");
+	expect("TRIMTAB_SCOPE", "worker");
+	expect("TRIMTAB_WORKER", "3");
+	expect("TRIMTAB_USEC", "250000");
+	expect("TRIMTAB_SOME_AVG10_PERMYRIAD", "1234");
+	json_object_put(object);
+}
+
+Test(journal, pressure_of_the_host)
+{
+	journal_pressure("host", 0, 250000, 1234);
+	take("pressure", "5");
+	expect("TRIMTAB_WORKER", "(none)");
+	expect_message("The host waits for memory: 250 ms stalled since the last report");
+}
+
+Test(journal, a_capability_that_is_missed)
+{
+	journal_capability("memory", false, true, "no controller", "boot so");
+	take("capability", "5");
+	expect("TRIMTAB_CAPABILITY", "memory");
+	expect("TRIMTAB_FOUND", "0");
+	expect("TRIMTAB_REASON", "no controller");
+	expect_message("memory: no; no controller; remedy: boot so");
+}
+
+Test(journal, a_capability_that_is_there)
+{
+	journal_capability("memory", true, true, NULL, NULL);
+	take("capability", "7");
+	expect("TRIMTAB_FOUND", "1");
+	expect_message("memory: yes");
+}
+
+Test(journal, a_configuration_refused)
+{
+	journal_config(false, "shop.ini:3: 100% wrong");
+	take("config", "3");
+	expect("TRIMTAB_ACCEPTED", "0");
+	expect_message("shop.ini:3: 100% wrong");
+}
+
+Test(journal, a_problem)
+{
+	journal_problem(3, -ENOENT, "Cannot %s", "go on");
+	take("problem", "4");
+	expect("TRIMTAB_WORKER", "3");
+	expect("ERRNO", "2");
+	expect_message("Cannot go on: No such file or directory");
+}
+
+Test(journal, a_problem_of_no_worker_and_no_errno)
+{
+	journal_problem(0, 0, "Odd");
+	take("problem", "4");
+	expect("TRIMTAB_WORKER", "(none)");
+	expect("ERRNO", "(none)");
+	expect_message("Odd");
+}
+
+/* A negative number that is no errno has no text: it must not be fatal. */
+Test(journal, a_problem_with_an_error_nobody_knows)
+{
+	journal_problem(0, -99999, "Odd");
+	take("problem", "4");
+	expect("ERRNO", "99999");
+	json_object_put(object);
+}
