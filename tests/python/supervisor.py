@@ -21,7 +21,8 @@ import unittest
 
 ADAPTER = os.path.realpath(os.path.join(os.path.dirname(__file__),
                                         "../../src/python/trimtab_gunicorn.py"))
-# A gunicorn (and uvicorn) other than the installed one: directories for PYTHONPATH.
+# Another interpreter for the workers, and directories for its PYTHONPATH: another gunicorn.
+PYTHON = os.environ.get("TRIMTAB_TEST_PYTHON", sys.executable)
 OTHER_PATH = os.environ.get("TRIMTAB_TEST_PYTHONPATH", "")
 DEADLINE_SEC = 60
 
@@ -133,7 +134,7 @@ class Case(unittest.TestCase):
             return file.read()
 
     def describe(self, *arguments, **environment):
-        return subprocess.run([sys.executable, ADAPTER, "--describe", "--", *arguments],
+        return subprocess.run([PYTHON, ADAPTER, "--describe", "--", *arguments],
                               cwd=self.directory, env=test_environment(environment),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=DEADLINE_SEC)
@@ -160,7 +161,7 @@ def needed(kind):
 @functools.lru_cache(maxsize=None)
 def why_missing(worker_class):
     """Why the gunicorn under test cannot load that class; "" when it can."""
-    done = subprocess.run([sys.executable, "-c", "import sys, gunicorn.util as util\n"
+    done = subprocess.run([PYTHON, "-c", "import sys, gunicorn.util as util\n"
                            "util.load_class(sys.argv[1])", worker_class],
                           env=test_environment({}), capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if "Error: " in line]
@@ -234,7 +235,7 @@ class Worker:
         self.status = None
         self._before_exec = before_exec
         self._bound = bound
-        self._argv = [sys.executable, ADAPTER, "--", *arguments]
+        self._argv = [PYTHON, ADAPTER, "--", *arguments]
         self._env = self._environment(notify, watchdog_usec)
         self._env.update(environment or {})
         self._between = None

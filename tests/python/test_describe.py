@@ -1,10 +1,9 @@
 """--describe: what gunicorn would do with these arguments, without the application."""
 import os
 import subprocess
-import sys
 import unittest
 
-from supervisor import ADAPTER, DEADLINE_SEC, Case, test_environment
+from supervisor import ADAPTER, DEADLINE_SEC, PYTHON, Case, test_environment
 
 EXIT_PRINTED = 64
 
@@ -96,7 +95,7 @@ class Arguments(Case):
 
     def print_config(self, arguments, **environment):
         printed = subprocess.run(
-            [sys.executable, "-m", "gunicorn", "--print-config", *arguments],
+            [PYTHON, "-m", "gunicorn", "--print-config", *arguments],
             cwd=self.directory, env=test_environment(environment), check=True,
             capture_output=True, text=True, timeout=DEADLINE_SEC).stdout
         pairs = (line.split("=", 1) for line in printed.splitlines() if "=" in line)
@@ -217,7 +216,7 @@ class Refusals(Case):
 
     def test_usage(self):
         for arguments in ([], ["a"], ["--describe"], ["--describe", "a"]):
-            done = subprocess.run([sys.executable, ADAPTER, *arguments], text=True,
+            done = subprocess.run([PYTHON, ADAPTER, *arguments], text=True,
                                   capture_output=True, timeout=DEADLINE_SEC)
             self.assertEqual(done.returncode, 2)
             self.assertIn("usage:", done.stderr)
