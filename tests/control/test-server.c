@@ -121,7 +121,8 @@ static const char *heard(int fd)
 	ssize_t got;
 
 	while (n < sizeof(heard_text) - 1 &&
-	       (got = recv(fd, heard_text + n, sizeof(heard_text) - 1 - n, MSG_DONTWAIT)) > 0) {
+	       (got = recv(fd, heard_text + n, sizeof(heard_text) - 1 - n,
+			   MSG_DONTWAIT)) > 0) {
 		n += (size_t)got;
 		turn();
 	}
@@ -364,7 +365,8 @@ Test(server, a_slow_reader_gets_all_of_it)
 		turn();
 	} while (got > 0);
 	cr_assert_eq(errno, EAGAIN);
-	cr_assert_eq(n, 2 * (seen.reply_size + strlen("{\"ok\":true,\"padding\":\"\"}\n")));
+	cr_assert_eq(n,
+		     2 * (seen.reply_size + strlen("{\"ok\":true,\"padding\":\"\"}\n")));
 	seen.reply_size = 0;
 	say(fd, "status\n");
 	cr_assert_str_eq(heard(fd), OK_LINE);
@@ -566,7 +568,8 @@ Test(server, paths_that_cannot_be)
 
 Test(server, the_end_with_clients_of_every_kind)
 {
-	auto_close int waiting = client(), mute = client(), deaf = client(), half = client();
+	auto_close int waiting = client(), mute = client(), deaf = client(),
+		       half = client();
 
 	say(waiting, "recycle 1\n");
 	seen.reply_size = 4 << 20;

@@ -24,7 +24,8 @@ Test(verb, every_one_is_parsed_by_its_name)
 		struct request q;
 		char line[64];
 
-		(void)snprintf(line, sizeof(line), "%s%s", verbs[i].name, wants_worker ? " 7" : "");
+		(void)snprintf(line, sizeof(line), "%s%s", verbs[i].name,
+			       wants_worker ? " 7" : "");
 		cr_assert_eq(parsed(line, &q, &error), 0, "%s: %s", line, error);
 		cr_assert_eq(q.verb, (enum verb)i);
 		cr_assert_eq(q.worker, wants_worker ? 7 : 0);
@@ -33,7 +34,8 @@ Test(verb, every_one_is_parsed_by_its_name)
 		/* With one word too many, and with one too few. */
 		(void)snprintf(line, sizeof(line), "%s 1 2", verbs[i].name);
 		cr_assert_eq(parsed(line, &q, &error), -EINVAL, "%s", line);
-		(void)snprintf(line, sizeof(line), "%s%s", verbs[i].name, wants_worker ? "" : " 1");
+		(void)snprintf(line, sizeof(line), "%s%s", verbs[i].name,
+			       wants_worker ? "" : " 1");
 		cr_assert_eq(parsed(line, &q, &error), -EINVAL, "%s", line);
 		cr_assert_not_null(error);
 	}
@@ -41,14 +43,16 @@ Test(verb, every_one_is_parsed_by_its_name)
 
 Test(verb, blanks_do_not_matter)
 {
-	static const char *const lines[] = { "trim 3", " trim 3", "trim\t3", "trim  3  ", "\ttrim \t 3\t",
-					     "trim 3\r", "trim 003" };
+	static const char *const lines[] = { "trim 3",	  " trim 3",	   "trim\t3",
+					     "trim  3  ", "\ttrim \t 3\t", "trim 3\r",
+					     "trim 003" };
 
 	for (size_t i = 0; i < ELEMENTS(lines); i++) {
 		const char *error = NULL;
 		struct request q;
 
-		cr_assert_eq(parsed(lines[i], &q, &error), 0, "\"%s\": %s", lines[i], error);
+		cr_assert_eq(parsed(lines[i], &q, &error), 0, "\"%s\": %s", lines[i],
+			     error);
 		cr_assert_eq(q.verb, VERB_TRIM);
 		cr_assert_eq(q.worker, 3);
 	}
@@ -57,10 +61,30 @@ Test(verb, blanks_do_not_matter)
 Test(verb, what_is_no_request)
 {
 	static const char *const lines[] = {
-		"", " ", "\t \r", "\r", "STATUS", "statu", "status\v", "statuss", "status\x01",
-		"trim 0", "trim -1", "trim +1", "trim x", "trim 1x", "trim 1.5", "trim 0x1", "trim one",
-		"trim 1048577", "trim 4294967297", "trim 18446744073709551617",
-		"trim 99999999999999999999999", "1 trim", "trim\n1", "\xff\xfe",
+		"",
+		" ",
+		"\t \r",
+		"\r",
+		"STATUS",
+		"statu",
+		"status\v",
+		"statuss",
+		"status\x01",
+		"trim 0",
+		"trim -1",
+		"trim +1",
+		"trim x",
+		"trim 1x",
+		"trim 1.5",
+		"trim 0x1",
+		"trim one",
+		"trim 1048577",
+		"trim 4294967297",
+		"trim 18446744073709551617",
+		"trim 99999999999999999999999",
+		"1 trim",
+		"trim\n1",
+		"\xff\xfe",
 	};
 
 	for (size_t i = 0; i < ELEMENTS(lines); i++) {

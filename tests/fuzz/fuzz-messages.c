@@ -34,7 +34,8 @@ static void notification(char *text)
 	struct notify n;
 
 	notify_parse(text, &n);
-	CHECK(!n.status || (n.status > text && n.status <= end && !strchr(n.status, '\n')));
+	CHECK(!n.status ||
+	      (n.status > text && n.status <= end && !strchr(n.status, '\n')));
 	CHECK(!(n.watchdog && n.watchdog_trigger));
 }
 

@@ -51,7 +51,8 @@ int main(int argc, char **argv)
 	(void)prctl(PR_GET_PDEATHSIG, &death_signal);
 	(void)printf("pid %d\nsession %d\nparent %d\n", getpid(), getsid(0), getppid());
 	(void)printf("death-signal %d\n", death_signal);
-	(void)printf("directory %s\n", getcwd(directory, sizeof(directory)) ? directory : "?");
+	(void)printf("directory %s\n",
+		     getcwd(directory, sizeof(directory)) ? directory : "?");
 	for (int i = 0; i < argc; i++)
 		(void)printf("argument %s\n", argv[i]);
 	for (char **e = environ; *e; e++)

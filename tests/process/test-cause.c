@@ -10,15 +10,17 @@
 #include "util/cleanup.h"
 
 static const enum our_hand hands[] = {
-	HAND_NONE, HAND_ASKED, HAND_WATCHDOG, HAND_BOOT_TIMEOUT, HAND_DRAIN_TIMEOUT, HAND_STOP,
+	HAND_NONE,	   HAND_ASKED,	       HAND_WATCHDOG,
+	HAND_BOOT_TIMEOUT, HAND_DRAIN_TIMEOUT, HAND_STOP,
 };
 
 static const struct ending {
 	bool signaled;
 	int status;
 } endings[] = {
-	{ false, 0 },	  { false, 1 },	    { false, 127 },   { true, SIGTERM }, { true, SIGINT },
-	{ true, SIGKILL }, { true, SIGABRT }, { true, SIGSEGV }, { true, SIGBUS },  { true, SIGALRM },
+	{ false, 0 },	  { false, 1 },	     { false, 127 },	{ true, SIGTERM },
+	{ true, SIGINT }, { true, SIGKILL }, { true, SIGABRT }, { true, SIGSEGV },
+	{ true, SIGBUS }, { true, SIGALRM },
 };
 
 static bool is_kernel_kill(const struct death *d)
@@ -79,10 +81,10 @@ static void check_cause(const struct death *d)
 	enum cause cause = cause_of(d);
 
 	cr_assert_eq(cause, expected(d),
-		     "hand %d, %s %d, ready %d, exec %d, oom %d/%d/%d: %s, not %s", d->hand,
-		     d->signaled ? "signal" : "status", d->status, d->was_ready, d->exec_failed,
-		     (int)d->leaf_oom, (int)d->leaf_oom_kill, (int)d->pool_oom,
-		     cause_name(cause), cause_name(expected(d)));
+		     "hand %d, %s %d, ready %d, exec %d, oom %d/%d/%d: %s, not %s",
+		     d->hand, d->signaled ? "signal" : "status", d->status, d->was_ready,
+		     d->exec_failed, (int)d->leaf_oom, (int)d->leaf_oom_kill,
+		     (int)d->pool_oom, cause_name(cause), cause_name(expected(d)));
 	cr_assert_eq(cause_is_expected(cause), cause == CAUSE_ASKED);
 }
 
@@ -121,12 +123,14 @@ static void check_sentence(const struct death *d)
 	cr_assert_neq(text[0], '\0');
 	cr_assert_null(strpbrk(text, "\n\t%"), "%s", text);
 	cr_assert_not_null(memchr(text, '\0', sizeof(text)));
-	if (cause == CAUSE_EXITED || cause == CAUSE_SIGNAL || cause == CAUSE_BOOT_FAILED) {
+	if (cause == CAUSE_EXITED || cause == CAUSE_SIGNAL ||
+	    cause == CAUSE_BOOT_FAILED) {
 		char status[16];
 
 		(void)snprintf(status, sizeof(status), "%d", d->status);
-		cr_assert_not_null(strstr(text, d->signaled ? sigabbrev_np(d->status) : status),
-				   "%s does not say %s", text, status);
+		cr_assert_not_null(
+			strstr(text, d->signaled ? sigabbrev_np(d->status) : status),
+			"%s does not say %s", text, status);
 	}
 }
 
@@ -148,7 +152,9 @@ Test(cause, cuts_a_sentence_to_its_room)
 
 Test(cause, names_a_signal_that_has_no_name)
 {
-	const struct death d = { .signaled = true, .status = SIGRTMIN + 3, .was_ready = true };
+	const struct death d = { .signaled = true,
+				 .status = SIGRTMIN + 3,
+				 .was_ready = true };
 	char text[64];
 
 	cause_sentence(cause_of(&d), &d, text, sizeof(text));
@@ -161,7 +167,8 @@ Test(cause, has_one_word_for_each)
 		const char *name = cause_name((enum cause)a);
 
 		cr_assert_not_null(name);
-		cr_assert_eq(strspn(name, "abcdefghijklmnopqrstuvwxyz-"), strlen(name), "%s", name);
+		cr_assert_eq(strspn(name, "abcdefghijklmnopqrstuvwxyz-"), strlen(name),
+			     "%s", name);
 		for (int b = 0; b < a; b++)
 			cr_assert_str_neq(name, cause_name((enum cause)b));
 	}

@@ -73,9 +73,12 @@ Test(environment, keeps_what_is_the_users)
 Test(environment, drops_what_was_meant_for_us)
 {
 	static const char *const ours[] = {
-		"NOTIFY_SOCKET",    "WATCHDOG_USEC",	     "WATCHDOG_PID",   "LISTEN_FDS",
-		"LISTEN_PID",	    "LISTEN_FDNAMES",	     "FDSTORE",	       "JOURNAL_STREAM",
-		"GUNICORN_FD",	    "MEMORY_PRESSURE_WRITE", "TRIMTAB_PAGE",   "GUNICORN_PID",
+		"NOTIFY_SOCKET",    "WATCHDOG_USEC",
+		"WATCHDOG_PID",	    "LISTEN_FDS",
+		"LISTEN_PID",	    "LISTEN_FDNAMES",
+		"FDSTORE",	    "JOURNAL_STREAM",
+		"GUNICORN_FD",	    "MEMORY_PRESSURE_WRITE",
+		"TRIMTAB_PAGE",	    "GUNICORN_PID",
 		"SYSTEMD_EXEC_PID", "TRIMTAB_TEMPLATE",
 	};
 	char text[ELEMENTS(ours)][64];
@@ -85,7 +88,8 @@ Test(environment, drops_what_was_meant_for_us)
 		(void)snprintf(text[i], sizeof(text[i]), "%s=stale", ours[i]);
 		base[i] = text[i];
 	}
-	base[ELEMENTS(ours)] = (char *)"MEMORY_PRESSURE_WATCH=/sys/fs/cgroup/memory.pressure";
+	base[ELEMENTS(ours)] =
+		(char *)"MEMORY_PRESSURE_WATCH=/sys/fs/cgroup/memory.pressure";
 	base[ELEMENTS(ours) + 1] = NULL;
 
 	auto_environment char **env = environment_new(base, &plain);
@@ -120,14 +124,15 @@ Test(environment, the_configuration_wins)
 
 	cr_assert_str_eq(value(env, "MODE"), "last");
 	cr_assert_str_eq(value(env, "NEW"), "1");
-	cr_assert_str_eq(value(env, "MALLOC_ARENA_MAX"), "9", "the user's own value stays");
+	cr_assert_str_eq(value(env, "MALLOC_ARENA_MAX"), "9",
+			 "the user's own value stays");
 }
 
 Test(environment, the_configuration_cannot_forge_the_conventions)
 {
 	char *base[] = { NULL };
-	char *extra[] = { (char *)"NOTIFY_SOCKET=/run/systemd/notify", (char *)"LISTEN_FDS=9",
-			  (char *)"TRIMTAB_WORKER=99" };
+	char *extra[] = { (char *)"NOTIFY_SOCKET=/run/systemd/notify",
+			  (char *)"LISTEN_FDS=9", (char *)"TRIMTAB_WORKER=99" };
 	struct environment_plan plan = plain;
 
 	plan.extra = extra;
@@ -172,11 +177,14 @@ Test(environment, the_page_has_descriptor_pid_and_cookie)
 
 	auto_environment char **env = environment_new(base, &plan);
 
-	cr_assert_str_eq(value(env, "TRIMTAB_PAGE"), "5:" SPAWN_PID_ROOM ":0000000000000000");
+	cr_assert_str_eq(value(env, "TRIMTAB_PAGE"),
+			 "5:" SPAWN_PID_ROOM ":0000000000000000");
 	environment_set_cookie(env, 0x0123456789abcdef);
-	cr_assert_str_eq(value(env, "TRIMTAB_PAGE"), "5:" SPAWN_PID_ROOM ":0123456789abcdef");
+	cr_assert_str_eq(value(env, "TRIMTAB_PAGE"),
+			 "5:" SPAWN_PID_ROOM ":0123456789abcdef");
 	environment_set_cookie(env, UINT64_MAX);
-	cr_assert_str_eq(value(env, "TRIMTAB_PAGE"), "5:" SPAWN_PID_ROOM ":ffffffffffffffff");
+	cr_assert_str_eq(value(env, "TRIMTAB_PAGE"),
+			 "5:" SPAWN_PID_ROOM ":ffffffffffffffff");
 }
 
 Test(environment, a_cookie_without_a_page_changes_nothing)
@@ -196,7 +204,8 @@ Test(environment, preloaded_libraries_are_joined)
 	} rows[] = {
 		{ NULL, NULL, "/our.so", "/our.so" },
 		{ "LD_PRELOAD=/host.so", NULL, "/our.so", "/our.so:/host.so" },
-		{ "LD_PRELOAD=/host.so", "LD_PRELOAD=/pool.so", "/our.so", "/our.so:/pool.so" },
+		{ "LD_PRELOAD=/host.so", "LD_PRELOAD=/pool.so", "/our.so",
+		  "/our.so:/pool.so" },
 		{ "LD_PRELOAD=/host.so", "LD_PRELOAD=", "/our.so", "/our.so" },
 		{ "LD_PRELOAD=", NULL, "/our.so", "/our.so" },
 		{ "LD_PRELOAD=/host.so", NULL, NULL, "/host.so" },
@@ -214,7 +223,8 @@ Test(environment, preloaded_libraries_are_joined)
 
 		auto_environment char **env = environment_new(base, &plan);
 
-		cr_assert_str_eq(value(env, "LD_PRELOAD"), rows[i].expected, "row %zu", i);
+		cr_assert_str_eq(value(env, "LD_PRELOAD"), rows[i].expected, "row %zu",
+				 i);
 	}
 }
 
@@ -227,7 +237,8 @@ Test(environment, a_pressure_path_is_passed_without_a_write)
 
 	auto_environment char **env = environment_new(base, &plan);
 
-	cr_assert_str_eq(value(env, "MEMORY_PRESSURE_WATCH"), "/run/trimtab/shop.d/pressure-3");
+	cr_assert_str_eq(value(env, "MEMORY_PRESSURE_WATCH"),
+			 "/run/trimtab/shop.d/pressure-3");
 	cr_assert_eq(count(env, "MEMORY_PRESSURE_WRITE"), 0);
 }
 

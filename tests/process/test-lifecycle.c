@@ -23,7 +23,8 @@ Test(lifecycle, every_cell_is_sensible)
 
 			cr_assert_lt(t->next, N_WORKER_STATES);
 			if (t->next == WORKER_NONE) {
-				cr_assert_eq(t->step, STEP_NONE, "a step without a state");
+				cr_assert_eq(t->step, STEP_NONE,
+					     "a step without a state");
 				continue;
 			}
 			cr_assert_neq(t->next, WORKER_BOOTING, "%s goes back to boot",
@@ -105,7 +106,8 @@ Test(lifecycle, only_a_serving_worker_is_watched_for_silence)
 /* From the first state along any cells: every state is reached, and none twice on one way. */
 static void walk(enum worker_state state, unsigned seen, unsigned *reached)
 {
-	cr_assert_not(seen & 1u << state, "%s is reached again", worker_state_name(state));
+	cr_assert_not(seen & 1u << state, "%s is reached again",
+		      worker_state_name(state));
 	*reached |= 1u << state;
 	for (int event = 0; event < N_WORKER_EVENTS; event++)
 		if (cell(state, event)->next != WORKER_NONE)

@@ -29,8 +29,8 @@ static struct notify parsed(const char *text)
 
 static bool says_nothing(const struct notify *n)
 {
-	return !n->ready && !n->stopping && !n->watchdog && !n->watchdog_trigger && !n->hello &&
-	       !n->done && !n->max_requests && !n->boot_error && !n->status;
+	return !n->ready && !n->stopping && !n->watchdog && !n->watchdog_trigger &&
+	       !n->hello && !n->done && !n->max_requests && !n->boot_error && !n->status;
 }
 
 Test(notify_parse, each_word)
@@ -61,10 +61,30 @@ Test(notify_parse, all_in_one_message)
 Test(notify_parse, what_says_nothing)
 {
 	static const char *const texts[] = {
-		"", "\n", "\n\n\n", "=", "==", "READY", "READY=", "READY=0", "READY=11", "READY=1 ",
-		" READY=1", "ready=1", "READY=yes", "WATCHDOG=0", "WATCHDOG_USEC=1", "X_TRIMTAB=",
-		"X_TRIMTAB=hello ", "X_TRIMTAB", "XREADY=1", "READY\t=1", "FDSTORE=1", "\x01\x02\xff",
-		"READY=1\r", "BARRIER=1",
+		"",
+		"\n",
+		"\n\n\n",
+		"=",
+		"==",
+		"READY",
+		"READY=",
+		"READY=0",
+		"READY=11",
+		"READY=1 ",
+		" READY=1",
+		"ready=1",
+		"READY=yes",
+		"WATCHDOG=0",
+		"WATCHDOG_USEC=1",
+		"X_TRIMTAB=",
+		"X_TRIMTAB=hello ",
+		"X_TRIMTAB",
+		"XREADY=1",
+		"READY\t=1",
+		"FDSTORE=1",
+		"\x01\x02\xff",
+		"READY=1\r",
+		"BARRIER=1",
 	};
 
 	for (size_t i = 0; i < ELEMENTS(texts); i++) {
@@ -283,8 +303,10 @@ Test(notify_receive, descriptors_that_come_along_are_closed)
 		say_with_descriptors(counts[i]);
 		n = notify_receive(ours, text, sizeof(text), &pid);
 		cr_assert(n == 7 || n == -EBADMSG, "%zd", n);
-		cr_assert(counts[i] > 64 || n == 7, "%zu descriptors spoil a message", counts[i]);
-		cr_assert_eq(lowest_free(), before, "%zu descriptors: some stay open", counts[i]);
+		cr_assert(counts[i] > 64 || n == 7, "%zu descriptors spoil a message",
+			  counts[i]);
+		cr_assert_eq(lowest_free(), before, "%zu descriptors: some stay open",
+			     counts[i]);
 	}
 }
 

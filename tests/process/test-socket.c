@@ -93,10 +93,30 @@ Test(socket_parse, descriptors)
 Test(socket_parse, what_is_no_address)
 {
 	static const char *const texts[] = {
-		"", ":", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1",
-		"127.0.0.1:+1", "127.0.0.1: 80", "127.0.0.1:80 ", "127.0.0.1:99999999999999999999",
-		"::1", "::1:80", "1:2:3", "[::1", "[::1]80", "[::1]:", "[::1]:x", "unix:", "unix://",
-		"fd://", "fd://x", "fd://-1", "fd://3x", "fd://2147483648",
+		"",
+		":",
+		"127.0.0.1:",
+		"127.0.0.1:http",
+		"127.0.0.1:65536",
+		"127.0.0.1:-1",
+		"127.0.0.1:+1",
+		"127.0.0.1: 80",
+		"127.0.0.1:80 ",
+		"127.0.0.1:99999999999999999999",
+		"::1",
+		"::1:80",
+		"1:2:3",
+		"[::1",
+		"[::1]80",
+		"[::1]:",
+		"[::1]:x",
+		"unix:",
+		"unix://",
+		"fd://",
+		"fd://x",
+		"fd://-1",
+		"fd://3x",
+		"fd://2147483648",
 	};
 
 	for (size_t i = 0; i < ELEMENTS(texts); i++) {
@@ -188,7 +208,8 @@ static unsigned port_of(int fd)
 	socklen_t n;
 	struct sockaddr_storage ss = address_of(fd, &n);
 
-	return ntohs(((struct sockaddr_in *)&ss)->sin_port); /* the same place in both families */
+	return ntohs(((struct sockaddr_in *)&ss)
+			     ->sin_port); /* the same place in both families */
 }
 
 /* A connection to wherever fd listens; -errno when it is not had. */
@@ -209,7 +230,8 @@ static int connected(int fd)
 
 static int connected_to(const char *host, unsigned port)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_port = htons((uint16_t)port) };
 	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	cr_assert_eq(inet_pton(AF_INET, host, &sin.sin_addr), 1);
@@ -250,7 +272,8 @@ Test(socket, no_host_is_every_ipv4_address)
 
 static bool has_ipv6(void)
 {
-	struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6,
+				     .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	auto_close int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	return fd >= 0 && bind(fd, (struct sockaddr *)&sin6, sizeof(sin6)) == 0;
@@ -439,7 +462,8 @@ Test(socket, another_instances_path_is_not_removed)
 	cr_assert_eq(unlink(old.address.path), 0);
 	new = opened_unix("s");
 	socket_close(&old, true);
-	cr_assert_eq(stat(new.address.path, &st), 0, "the old one removed what is the new one's");
+	cr_assert_eq(stat(new.address.path, &st), 0,
+		     "the old one removed what is the new one's");
 	socket_close(&new, true);
 }
 
@@ -596,7 +620,8 @@ static int connecting_to(int fd)
 	struct sockaddr_storage ss = address_of(fd, &n);
 	int client = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	cr_assert(connect(client, (struct sockaddr *)&ss, n) < 0 && errno == EINPROGRESS, "%m");
+	cr_assert(connect(client, (struct sockaddr *)&ss, n) < 0 && errno == EINPROGRESS,
+		  "%m");
 	return client;
 }
 
@@ -693,8 +718,8 @@ static uint16_t tcp_checksum(in_addr_t from, in_addr_t to, const struct tcphdr *
 	return htons((uint16_t)~sum);
 }
 
-static void send_segment(int raw, struct sockaddr_in *from, struct sockaddr_in *to, uint32_t seq,
-			 uint32_t ack_seq, bool syn)
+static void send_segment(int raw, struct sockaddr_in *from, struct sockaddr_in *to,
+			 uint32_t seq, uint32_t ack_seq, bool syn)
 {
 	struct tcphdr tcp = {
 		.source = from->sin_port,
@@ -708,8 +733,9 @@ static void send_segment(int raw, struct sockaddr_in *from, struct sockaddr_in *
 	};
 
 	tcp.check = tcp_checksum(from->sin_addr.s_addr, to->sin_addr.s_addr, &tcp);
-	cr_assert_eq(sendto(raw, &tcp, sizeof(tcp), 0, (struct sockaddr *)to, sizeof(*to)),
-		     (ssize_t)sizeof(tcp), "%m");
+	cr_assert_eq(
+		sendto(raw, &tcp, sizeof(tcp), 0, (struct sockaddr *)to, sizeof(*to)),
+		(ssize_t)sizeof(tcp), "%m");
 }
 
 /* The number that the listener chose, from its SYN-ACK. */
@@ -752,7 +778,9 @@ Test(socket, a_handshake_under_way_is_completed)
 	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
 	struct sock_fprog program = { .len = 1, .filter = &drop_all };
 
-	cr_assert_eq(setsockopt(quiet.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), 0);
+	cr_assert_eq(setsockopt(quiet.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+				sizeof(program)),
+		     0);
 	cr_assert_eq(getsockname(quiet.fd, (struct sockaddr *)&from, &n), 0);
 	n = sizeof(to);
 	cr_assert_eq(getsockname(s.fd, (struct sockaddr *)&to, &n), 0);

@@ -23,8 +23,8 @@
 #include "process/trimpage.h"
 #include "tests/kernel/host.h"
 
-#define LISTEN_PID  "LISTEN_PID=" SPAWN_PID_ROOM
-#define PAGE_ENTRY  "TRIMTAB_PAGE=4:" SPAWN_PID_ROOM ":00ff"
+#define LISTEN_PID "LISTEN_PID=" SPAWN_PID_ROOM
+#define PAGE_ENTRY "TRIMTAB_PAGE=4:" SPAWN_PID_ROOM ":00ff"
 
 static char report_text[64 << 10];
 static struct spawn_report *report;
@@ -37,7 +37,8 @@ static void prepare(void)
 	report = spawn_report_new();
 	cr_assert_not_null(report);
 	(void)snprintf(listen_pid, sizeof(listen_pid), LISTEN_PID);
-	(void)snprintf(watchdog_pid, sizeof(watchdog_pid), "WATCHDOG_PID=" SPAWN_PID_ROOM);
+	(void)snprintf(watchdog_pid, sizeof(watchdog_pid),
+		       "WATCHDOG_PID=" SPAWN_PID_ROOM);
 	(void)snprintf(page_entry, sizeof(page_entry), PAGE_ENTRY);
 	env[0] = listen_pid;
 	env[1] = watchdog_pid;
@@ -109,11 +110,13 @@ static void listen_to(const struct child *c)
 {
 	size_t n = 0;
 
-	while (n < sizeof(report_text) - 1 && !(n >= 4 && memcmp(report_text + n - 4, "end\n", 4) == 0)) {
-		ssize_t got = read(c->output_fd, report_text + n, sizeof(report_text) - 1 - n);
+	while (n < sizeof(report_text) - 1 &&
+	       !(n >= 4 && memcmp(report_text + n - 4, "end\n", 4) == 0)) {
+		ssize_t got =
+			read(c->output_fd, report_text + n, sizeof(report_text) - 1 - n);
 
-		cr_assert_gt(got, 0, "the child ended early: step %d, errno %d", report->step,
-			     report->error);
+		cr_assert_gt(got, 0, "the child ended early: step %d, errno %d",
+			     report->step, report->error);
 		n += (size_t)got;
 	}
 	report_text[n] = '\0';
@@ -146,8 +149,7 @@ static unsigned n_said(const char *prefix)
 	return n;
 }
 
-__attribute__((format(printf, 1, 2)))
-static void expect_said(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void expect_said(const char *format, ...)
 {
 	char line[256];
 	va_list args;
@@ -199,7 +201,8 @@ Test(spawn, arguments_and_directory)
 
 static int listening(void)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	cr_assert_eq(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
@@ -323,7 +326,8 @@ Test(spawn, sockets_on_each_others_places)
 	}
 	how.listen_fds = crossed;
 	how.n_listen_fds = 2;
-	how.extra_fd = fcntl(open("/etc/passwd", O_RDONLY | O_CLOEXEC), F_DUPFD_CLOEXEC, 100);
+	how.extra_fd =
+		fcntl(open("/etc/passwd", O_RDONLY | O_CLOEXEC), F_DUPFD_CLOEXEC, 100);
 	look_from_the_middle(&how, cross);
 	expect_said("fd 3 socket:[%lu]", crossed_inodes[0]);
 	expect_said("fd 4 socket:[%lu]", crossed_inodes[1]);
@@ -472,7 +476,8 @@ static pid_t orphaned(bool die_with_parent, int *ret_output)
 			_exit(1);
 		(void)close(fds[1]);
 		/* It has executed once it has said something. */
-		if (read(fds[0], &byte, 1) != 1 || write(pids[1], &c.pid, sizeof(c.pid)) < 0)
+		if (read(fds[0], &byte, 1) != 1 ||
+		    write(pids[1], &c.pid, sizeof(c.pid)) < 0)
 			_exit(1);
 		_exit(0);
 	}
@@ -579,7 +584,8 @@ Test(spawn, a_directory_that_is_no_leaf)
 	how.join = true;
 	cr_assert_eq(spawn(&how, &c.pid, &c.pidfd), -ENOENT);
 	cr_assert_eq(c.pid, -7);
-	cr_assert(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "a child is left behind");
+	cr_assert(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD,
+		  "a child is left behind");
 }
 
 /* ---- the leaf ---- */
@@ -671,5 +677,6 @@ Test(spawn_leaf, that_has_gone)
 	cr_assert(spawn(&how, &c.pid, &c.pidfd) < 0);
 	how.join = true;
 	cr_assert(spawn(&how, &c.pid, &c.pidfd) < 0);
-	cr_assert(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "a child is left behind");
+	cr_assert(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD,
+		  "a child is left behind");
 }

@@ -60,9 +60,25 @@ Test(template, answers_that_are_understood)
 Test(template, answers_that_are_not)
 {
 	static const char *const texts[] = {
-		"", "read", "ready ", "ready\n", "forked", "forked 3", "forked 3 ", "forked x 1",
-		"forked 3 4711 ", "forked 3 4711x", "forked 3 0", "forked 3 1", "forked 3 -1",
-		"forked 3 -4711", "failed 3", "failed", "failed 3 x", "FORKED 3 4711", "fork 3",
+		"",
+		"read",
+		"ready ",
+		"ready\n",
+		"forked",
+		"forked 3",
+		"forked 3 ",
+		"forked x 1",
+		"forked 3 4711 ",
+		"forked 3 4711x",
+		"forked 3 0",
+		"forked 3 1",
+		"forked 3 -1",
+		"forked 3 -4711",
+		"failed 3",
+		"failed",
+		"failed 3 x",
+		"FORKED 3 4711",
+		"fork 3",
 	};
 
 	for (size_t i = 0; i < ELEMENTS(texts); i++) {
@@ -134,8 +150,8 @@ static bool same_file(int a, int b)
 {
 	struct stat one, other;
 
-	return fstat(a, &one) == 0 && fstat(b, &other) == 0 && one.st_dev == other.st_dev &&
-	       one.st_ino == other.st_ino;
+	return fstat(a, &one) == 0 && fstat(b, &other) == 0 &&
+	       one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 Test(template, a_request_names_its_descriptors)
@@ -157,7 +173,8 @@ Test(template, a_request_names_its_descriptors)
 	(void)received(text, sizeof(text), fds, &n);
 	cr_assert_str_eq(text, "fork 2 output leaf page\nTRIMTAB_WORKER=2\nA=b");
 	cr_assert_eq(n, 3);
-	cr_assert(same_file(fds[0], output) && same_file(fds[1], leaf) && same_file(fds[2], page));
+	cr_assert(same_file(fds[0], output) && same_file(fds[1], leaf) &&
+		  same_file(fds[2], page));
 
 	q.output_fd = q.page_fd = -1;
 	cr_assert_eq(template_ask(ours, &q), 0);
@@ -180,7 +197,11 @@ Test(template, an_environment_that_cannot_be_sent)
 	char *broken[] = { (char *)"A=1\nB=2", NULL };
 	char *big[] = { longer, NULL };
 	struct template_request q = {
-		.worker = 1, .output_fd = -1, .procs_fd = -1, .page_fd = -1, .env = broken,
+		.worker = 1,
+		.output_fd = -1,
+		.procs_fd = -1,
+		.page_fd = -1,
+		.env = broken,
 	};
 
 	cr_assert_eq(template_ask(ours, &q), -EINVAL);
@@ -193,7 +214,11 @@ Test(template, never_waits_for_one_that_does_not_read)
 {
 	char *env[] = { NULL };
 	struct template_request q = {
-		.worker = 1, .output_fd = -1, .procs_fd = -1, .page_fd = -1, .env = env,
+		.worker = 1,
+		.output_fd = -1,
+		.procs_fd = -1,
+		.page_fd = -1,
+		.env = env,
 	};
 	int r = 0;
 

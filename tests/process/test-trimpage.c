@@ -62,12 +62,14 @@ Test(trimpage, can_neither_shrink_nor_grow)
 	cr_assert(fcntl(page.fd, F_GETFD) & FD_CLOEXEC);
 	cr_assert_lt(ftruncate(page.fd, 0), 0, "a worker could make us fault");
 	cr_assert_lt(ftruncate(page.fd, 2 * TRIMTAB_PAGE_SIZE), 0);
-	cr_assert_lt(fcntl(page.fd, F_ADD_SEALS, F_SEAL_WRITE), 0, "sealed against more seals");
+	cr_assert_lt(fcntl(page.fd, F_ADD_SEALS, F_SEAL_WRITE), 0,
+		     "sealed against more seals");
 }
 
 Test(trimpage, is_shared_by_its_descriptor)
 {
-	void *theirs = mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page.fd, 0);
+	void *theirs = mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    page.fd, 0);
 
 	cr_assert_neq(theirs, MAP_FAILED);
 	((struct trimtab_page *)theirs)->worker_pid = 77;
@@ -93,16 +95,19 @@ Test(trimpage, is_asked_only_while_the_library_lives)
 		uint32_t state;
 		bool live;
 	} rows[] = {
-		{ TRIMTAB_STATE_NONE, false },	 { TRIMTAB_STATE_READY, true },
-		{ TRIMTAB_STATE_BUSY, true },	 { TRIMTAB_STATE_FAILED, false },
+		{ TRIMTAB_STATE_NONE, false },	     { TRIMTAB_STATE_READY, true },
+		{ TRIMTAB_STATE_BUSY, true },	     { TRIMTAB_STATE_FAILED, false },
 		{ TRIMTAB_STATE_FAILED + 1, false }, { UINT32_MAX, false },
 	};
 
 	for (size_t i = 0; i < ELEMENTS(rows); i++) {
 		atomic_store(&page.page->state, rows[i].state);
-		cr_assert_eq(trimpage_is_live(&page), rows[i].live, "state %u", rows[i].state);
+		cr_assert_eq(trimpage_is_live(&page), rows[i].live, "state %u",
+			     rows[i].state);
 		if (!rows[i].live) {
-			cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0), -ENOTCONN);
+			cr_assert_eq(
+				trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0),
+				-ENOTCONN);
 			cr_assert_eq(atomic_load(&page.page->request), 0);
 		}
 	}
@@ -113,9 +118,12 @@ Test(trimpage, a_request_and_its_answer)
 	struct trim_answer answer;
 
 	come_alive(TRIMTAB_WAKE_FUTEX);
-	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM | TRIMTAB_OP_GC, 250), 0);
+	cr_assert_eq(
+		trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM | TRIMTAB_OP_GC, 250),
+		0);
 	cr_assert_eq(atomic_load(&page.page->request), 1);
-	cr_assert_eq(atomic_load(&page.page->operations), TRIMTAB_OP_TRIM | TRIMTAB_OP_GC);
+	cr_assert_eq(atomic_load(&page.page->operations),
+		     TRIMTAB_OP_TRIM | TRIMTAB_OP_GC);
 	cr_assert_eq(atomic_load(&page.page->gc_wait_msec), 250);
 	cr_assert_eq(trimpage_answer(&page, &answer), 0);
 
@@ -173,7 +181,8 @@ Test(trimpage, figures_beyond_their_range)
 
 	come_alive(TRIMTAB_WAKE_FUTEX);
 	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0), 0);
-	memset(&page.page->done, 0xff, TRIMTAB_PAGE_SIZE - offsetof(struct trimtab_page, done));
+	memset(&page.page->done, 0xff,
+	       TRIMTAB_PAGE_SIZE - offsetof(struct trimtab_page, done));
 	atomic_store(&page.page->began_nsec, UINT64_MAX);
 	atomic_store(&page.page->ended_nsec, 1);
 	atomic_store(&page.page->done, 1);
@@ -274,8 +283,8 @@ Test(trimpage, a_helper_that_is_gone)
 	come_alive(TRIMTAB_WAKE_SIGNAL);
 	for (size_t i = 0; i < ELEMENTS(tids); i++) {
 		atomic_store(&page.page->helper_tid, tids[i]);
-		cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0), -ESRCH, "%d",
-			     tids[i]);
+		cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0),
+			     -ESRCH, "%d", tids[i]);
 		cr_assert_not(take_signal(&si));
 		serve();
 	}

@@ -47,7 +47,8 @@ static inline void output_await_lines(size_t n_lines)
 		char *end = output_text + output_used;
 		ssize_t got;
 
-		cr_assert_eq(poll(&p, 1, 60000), 1, "line %zu of %zu does not come", n + 1, n_lines);
+		cr_assert_eq(poll(&p, 1, 60000), 1, "line %zu of %zu does not come",
+			     n + 1, n_lines);
 		got = read(output_fd, end, sizeof(output_text) - 1 - output_used);
 		cr_assert_gt(got, 0);
 		output_used += (size_t)got;
@@ -105,5 +106,6 @@ static inline const char *output_field(struct json_object *o, const char *key)
 {
 	struct json_object *value;
 
-	return json_object_object_get_ex(o, key, &value) ? json_object_get_string(value) : "(none)";
+	return json_object_object_get_ex(o, key, &value) ? json_object_get_string(value)
+							 : "(none)";
 }

@@ -128,7 +128,8 @@ Test(journal, trim)
 	expect("TRIMTAB_WORKED_USEC", "8000");
 	expect("TRIMTAB_ALLOCATOR", "glibc");
 	expect("TRIMTAB_VERIFIED", "1");
-	expect_message("Worker 3 (pid 4711) trimmed: 200.0 MiB -> 50.0 MiB in 8.00 ms; asked by an "
+	expect_message("Worker 3 (pid 4711) trimmed: 200.0 MiB -> 50.0 MiB in 8.00 ms; "
+		       "asked by an "
 		       "operator");
 }
 
@@ -163,7 +164,8 @@ Test(journal, a_plan)
 	expect("TRIMTAB_USAGE_BYTES", "1073741824");
 	expect("TRIMTAB_LIMIT_BYTES", "18446744073709551615");
 	expect("TRIMTAB_RATE_BYTES_PER_SEC", "-5");
-	expect_message("Worker 3 (pid 4711) is to be replaced in 90.0 s: forecast to reach its limit");
+	expect_message("Worker 3 (pid 4711) is to be replaced in 90.0 s: forecast to "
+		       "reach its limit");
 }
 
 Test(journal, a_restart)
@@ -172,7 +174,8 @@ Test(journal, a_restart)
 	take("restart", "6");
 	expect("TRIMTAB_HOW", "surge");
 	expect("TRIMTAB_RATE_BYTES_PER_SEC", "-5");
-	expect_message("Worker 3 (pid 4711) is being replaced, the new one first: forecast to reach "
+	expect_message("Worker 3 (pid 4711) is being replaced, the new one first: "
+		       "forecast to reach "
 		       "its limit");
 }
 

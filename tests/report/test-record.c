@@ -31,10 +31,12 @@ Test(record, text)
 	output_await_lines(3);
 	output_finish();
 
-	auto_free char *first = output_line(0), *second = output_line(1), *third = output_line(2);
+	auto_free char *first = output_line(0), *second = output_line(1),
+		       *third = output_line(2);
 
 	for (size_t i = 0; i < strlen("00:00:00.000"); i++)
-		cr_assert(isdigit((unsigned char)first[i]) || strchr(":.", first[i]), "%s", first);
+		cr_assert(isdigit((unsigned char)first[i]) || strchr(":.", first[i]),
+			  "%s", first);
 	cr_assert_str_eq(first + 12, " trimtab  | all is well");
 	cr_assert_str_eq(second + 12, " trimtab  | warning: 100%s of it");
 	cr_assert_str_eq(third + 12, " trimtab  | error: no more");
@@ -46,7 +48,8 @@ Test(record, json)
 	struct record *r;
 
 	output_open(RECORD_JSON);
-	r = record_begin(EVENT_TRIM, LOG_INFO, "Worker %u: \"%s\"\n\\\x01\t", 3, "quoted");
+	r = record_begin(EVENT_TRIM, LOG_INFO, "Worker %u: \"%s\"\n\\\x01\t", 3,
+			 "quoted");
 	record_add(r, "TRIMTAB_WORKER=%u", 3);
 	record_add(r, "TRIMTAB_REASON=a=b=");
 	record_add(r, "TRIMTAB_EMPTY=");
@@ -56,7 +59,8 @@ Test(record, json)
 	output_finish();
 	o = output_object(0);
 	cr_assert_str_eq(output_field(o, "MESSAGE"), "Worker 3: \"quoted\"\n\\\x01\t");
-	cr_assert_str_eq(output_field(o, "MESSAGE_ID"), "a578e3f0714445d398b7ceb31802c119");
+	cr_assert_str_eq(output_field(o, "MESSAGE_ID"),
+			 "a578e3f0714445d398b7ceb31802c119");
 	cr_assert_str_eq(output_field(o, "PRIORITY"), "6");
 	cr_assert_str_eq(output_field(o, "SYSLOG_IDENTIFIER"), "trimtab");
 	cr_assert_str_eq(output_field(o, "TRIMTAB_EVENT"), "trim");
@@ -64,7 +68,8 @@ Test(record, json)
 	cr_assert_str_eq(output_field(o, "TRIMTAB_WORKER"), "3");
 	cr_assert_str_eq(output_field(o, "TRIMTAB_REASON"), "a=b=");
 	cr_assert_str_eq(output_field(o, "TRIMTAB_EMPTY"), "");
-	cr_assert_eq(strlen(output_field(o, "TIME")), strlen("2026-01-01T00:00:00.000000Z"));
+	cr_assert_eq(strlen(output_field(o, "TIME")),
+		     strlen("2026-01-01T00:00:00.000000Z"));
 	cr_assert_eq(json_object_object_length(o), 10);
 	json_object_put(o);
 }
@@ -237,7 +242,8 @@ static void drain_junk(void)
 	char byte[4096];
 
 	for (left = (size_t)fcntl(output_fd, F_GETPIPE_SZ); left > 0;) {
-		ssize_t n = read(output_fd, byte, left < sizeof(byte) ? left : sizeof(byte));
+		ssize_t n =
+			read(output_fd, byte, left < sizeof(byte) ? left : sizeof(byte));
 
 		cr_assert_gt(n, 0);
 		for (ssize_t i = 0; i < n; i++)
@@ -276,7 +282,8 @@ static void check_overflow(enum record_format format)
 		n_seen++;
 	}
 	cr_assert_geq(n_seen, RING);
-	cr_assert_eq(n_seen + n_dropped, N + 1, "%zu seen, %zu dropped", n_seen, n_dropped);
+	cr_assert_eq(n_seen + n_dropped, N + 1, "%zu seen, %zu dropped", n_seen,
+		     n_dropped);
 	cr_assert_eq(last, N + 1);
 }
 
@@ -373,7 +380,8 @@ Test(record, lines_of_workers_have_their_names)
 	twelve = output_of(12);
 	template = output_of(0);
 	cr_assert(fcntl(one, F_GETFD) & FD_CLOEXEC);
-	cr_assert_not(fcntl(one, F_GETFL) & O_NONBLOCK, "a worker must wait, not lose lines");
+	cr_assert_not(fcntl(one, F_GETFL) & O_NONBLOCK,
+		      "a worker must wait, not lose lines");
 	put(one, "hello\n");
 	output_await_lines(1);
 	put(twelve, "100%s\n\n");
@@ -435,7 +443,8 @@ Test(record, the_last_words_without_a_newline)
 	put(one, "first\nfatal: out of lu");
 	put(one, "ck");
 	output_finish();
-	cr_assert_str_eq(output_text, "worker-1 | first\nworker-1 | fatal: out of luck\n");
+	cr_assert_str_eq(output_text,
+			 "worker-1 | first\nworker-1 | fatal: out of luck\n");
 }
 
 Test(record, the_last_words_of_an_output_that_is_closed)
@@ -470,7 +479,8 @@ Test(record, last_words_come_before_the_end_they_explain)
 	put(two, "a line\n");
 	output_await_lines(4);
 	output_finish();
-	cr_assert_eq(strncmp(output_text, "worker-1 | Segmentation fault\n", 30), 0, "%s", output_text);
+	cr_assert_eq(strncmp(output_text, "worker-1 | Segmentation fault\n", 30), 0, "%s",
+		     output_text);
 	cr_assert_not_null(strstr(output_text, "error: Worker 1 died\n"));
 	cr_assert_not_null(strstr(output_text, "worker-1 | hello\n"));
 	cr_assert_not_null(strstr(output_text, "worker-2 | half a line\n"));
@@ -479,7 +489,8 @@ Test(record, last_words_come_before_the_end_they_explain)
 /* Whatever a worker writes, a line of the log is one object that a strict reader takes. */
 Test(record, json_of_bytes_of_any_kind)
 {
-	static const char bytes[] = "a\0b\xff\xc3(\x80 \xc3\xa4 \xf0\x9f\x98\x80 \xed\xa0\x80 \x1b[1m\t\"\\\n";
+	static const char bytes[] = "a\0b\xff\xc3(\x80 \xc3\xa4 \xf0\x9f\x98\x80 "
+				    "\xed\xa0\x80 \x1b[1m\t\"\\\n";
 	struct json_object *o;
 	const char *text;
 	int one;
