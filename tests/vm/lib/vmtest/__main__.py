@@ -1,6 +1,5 @@
 """python3 -m vmtest NAME: runs one scenario. The last line it prints is the verdict's text."""
 import importlib.util
-import subprocess
 import sys
 import traceback
 
@@ -10,33 +9,29 @@ from .check import Failure, Skip
 SKIP = 77
 
 
-def main():
-    name = sys.argv[1]
+def run(name):
+    """Returns the exit status and the verdict's text."""
     spec = importlib.util.spec_from_file_location("scenario", f"/payload/scenarios/{name}.py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        print(module.scenario() or "")
-        return 0
+        return 0, module.scenario() or ""
     except Skip as reason:
-        print(reason)
-        return SKIP
+        return SKIP, str(reason)
     except Failure as failure:
         frame = next((f for f in reversed(traceback.extract_tb(failure.__traceback__))
                       if f.filename.startswith("/payload/scenarios/")), None)
-        where = f"line {frame.lineno}: " if frame else ""
-        print(f"{where}{failure}".replace("\n", " | "))
-        return 1
-    except subprocess.TimeoutExpired as error:
-        traceback.print_exc()
-        print(f"a command did not end: {error}")
-        return 1
+        return 1, (f"line {frame.lineno}: " if frame else "") + str(failure)
     except Exception as error:
         traceback.print_exc()
-        print(f"{type(error).__name__}: {error}".replace("\n", " | "))
-        return 1
-    finally:
-        pool.stop_everything()
+        return 1, f"{type(error).__name__}: {error}"
+
+
+def main():
+    status, text = run(sys.argv[1])
+    pool.stop_everything()
+    print(text.replace("\n", " | "))
+    return status
 
 
 if __name__ == "__main__":

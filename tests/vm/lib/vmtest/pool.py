@@ -24,8 +24,9 @@ def run(*command, check=True):
 
 
 def stop_everything():
-    """What a scenario left behind when it failed."""
+    """What a scenario left running when it failed."""
     for unit in list(_open_units):
+        print(unit.describe())
         unit.stop(check=False)
 
 
@@ -56,7 +57,12 @@ class Unit:
         return self.start()
 
     def __exit__(self, *exception):
+        if exception[0] is not None:
+            print(self.describe())
         self.stop(check=exception[0] is None)
+
+    def describe(self):
+        return run("systemctl", "status", "--no-pager", "--lines=0", self.name, check=False).stdout
 
     def show(self, name):
         return run("systemctl", "show", "--value", f"--property={name}", self.name).stdout.strip()
@@ -110,6 +116,9 @@ class Pool(Unit):
 
     def ctl(self, *command, check=True):
         return run("trimtabctl", "-n", self.pool, *command, check=check)
+
+    def describe(self):
+        return super().describe() + self.ctl("status", check=False).stdout
 
     def status(self):
         return json.loads(self.ctl("status", "--json").stdout)
