@@ -96,34 +96,6 @@ static void find_sockets(const char *name, glob_t *found)
 	}
 }
 
-static int pick_socket(const struct options *o, char *path, size_t size)
-{
-	glob_t found = { 0 };
-	int r = -ENOENT;
-
-	if (o->socket) {
-		(void)snprintf(path, size, "%s", o->socket);
-		return 0;
-	}
-	find_sockets(o->name ? o->name : "*", &found);
-	if (found.gl_pathc == 1 || (found.gl_pathc > 1 && o->name)) {
-		(void)snprintf(path, size, "%s", found.gl_pathv[0]);
-		r = 0;
-	} else if (found.gl_pathc > 1) {
-		(void)fprintf(stderr, "trimtabctl: several pools run here; choose one with -s:\n");
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			(void)fprintf(stderr, "  %s\n", found.gl_pathv[i]);
-		r = -EEXIST;
-	} else {
-		(void)fprintf(stderr, "trimtabctl: no pool%s%s runs here\n", o->name ? " " : "",
-			      o->name ? o->name : "");
-	}
-	globfree(&found);
-	return r;
-}
-
-/* ---- talking ---- */
-
 static int connect_to(const char *path)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
@@ -138,6 +110,55 @@ static int connect_to(const char *path)
 		return -errno;
 	return TAKE_FD(fd);
 }
+
+/* Keeps the paths where a pool answers: one that was killed leaves its socket behind. */
+static size_t keep_answering(glob_t *found)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < found->gl_pathc; i++) {
+		auto_close int fd = connect_to(found->gl_pathv[i]);
+
+		if (fd >= 0 || fd == -EACCES) {
+			char *path = found->gl_pathv[i];
+
+			/* A swap: globfree(3) frees every entry. */
+			found->gl_pathv[i] = found->gl_pathv[n];
+			found->gl_pathv[n++] = path;
+		}
+	}
+	return n;
+}
+
+static int pick_socket(const struct options *o, char *path, size_t size)
+{
+	glob_t found = { 0 };
+	int r = -ENOENT;
+	size_t n;
+
+	if (o->socket) {
+		(void)snprintf(path, size, "%s", o->socket);
+		return 0;
+	}
+	find_sockets(o->name ? o->name : "*", &found);
+	n = keep_answering(&found);
+	if (n == 1 || (n > 1 && o->name)) {
+		(void)snprintf(path, size, "%s", found.gl_pathv[0]);
+		r = 0;
+	} else if (n > 1) {
+		(void)fprintf(stderr, "trimtabctl: several pools run here; choose one with -s:\n");
+		for (size_t i = 0; i < n; i++)
+			(void)fprintf(stderr, "  %s\n", found.gl_pathv[i]);
+		r = -EEXIST;
+	} else {
+		(void)fprintf(stderr, "trimtabctl: no pool%s%s runs here\n", o->name ? " " : "",
+			      o->name ? o->name : "");
+	}
+	globfree(&found);
+	return r;
+}
+
+/* ---- talking ---- */
 
 /* One line from the server, without its newline; the caller frees it. NULL when it hung up. */
 static char *read_line(int fd)

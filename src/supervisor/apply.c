@@ -52,18 +52,6 @@ static void retire(struct slot *slot)
 		worker_event(slot->incoming, WORKER_ASKED, HAND_ASKED);
 }
 
-static void limit(struct slot *slot, const struct action *a)
-{
-	struct worker *w = slot->worker;
-	int r;
-
-	if (!w || !w->leaf || !w->leaf->memory)
-		return;
-	r = cgroup_write_u64(w->leaf->dir_fd, "memory.max", a->bytes);
-	if (r < 0)
-		journal_problem(slot->number, r, "Cannot set the limit of worker %u", slot->number);
-}
-
 static void apply_one(struct supervisor *s, const struct action *a)
 {
 	struct slot *slot = &s->slots[a->slot];
@@ -88,7 +76,8 @@ static void apply_one(struct supervisor *s, const struct action *a)
 			set_tripwire(slot->worker, a->bytes);
 		break;
 	case ACTION_LIMIT:
-		limit(slot, a);
+		if (slot->worker)
+			set_limit(slot->worker, a->bytes);
 		break;
 	}
 }

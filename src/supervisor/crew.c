@@ -45,13 +45,14 @@ static void kill_everything(const struct worker *w)
 	worker_send_signal(w, SIGKILL);
 }
 
-/* A worker that is throttled at its tripwire would take seconds to see SIGTERM: let it run up to
- * nine tenths of its limit. A runaway is still braked there. */
+/* A worker that is throttled at its tripwire would take seconds to see SIGTERM. */
 static void make_room_to_leave(struct worker *w)
 {
-	uint64_t limit = w->supervisor->limits.worker_max_bytes;
+	uint64_t charged;
 
-	set_tripwire(w, limit == UINT64_MAX ? limit : limit / 10 * 9);
+	if (w->leaf && w->leaf->memory &&
+	    cgroup_read_u64(w->leaf->dir_fd, "memory.current", &charged) == 0)
+		set_tripwire(w, policy_parting_tripwire(charged, w->limit_bytes));
 }
 
 /* ---- the lifecycle ---- */
@@ -340,9 +341,7 @@ static void prepare_leaf(struct worker *w)
 		return;
 	(void)cgroup_read_local_events(w->leaf->dir_fd, &w->base);
 	w->pool_oom_base = pool_oom_count(s);
-	r = cgroup_write_u64(w->leaf->dir_fd, "memory.max", s->limits.worker_max_bytes);
-	if (r < 0)
-		journal_problem(w->slot->number, r, "Cannot limit worker %u", w->slot->number);
+	set_limit(w, s->limits.worker_max_bytes);
 }
 
 static void prepare_page(struct worker *w)
@@ -435,6 +434,7 @@ int worker_start(struct slot *slot, enum reason reason)
 		.generation = s->generation,
 		.started_usec = supervisor_now(s),
 		.tripwire_bytes = UINT64_MAX,
+		.limit_bytes = UINT64_MAX,
 	};
 	w->report = spawn_report_new();
 	if (!w->report)

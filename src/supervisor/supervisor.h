@@ -60,7 +60,8 @@ struct worker {
 	uint64_t pool_oom_base;
 	uint64_t usage_bytes, charged_bytes; /* last seen */
 	uint64_t high_events, scanned_pages, stolen_pages;
-	uint64_t tripwire_bytes;	/* as last written */
+	uint64_t tripwire_bytes;	/* memory.high as last written */
+	uint64_t limit_bytes;		/* memory.max as last written */
 
 	struct trimpage page;
 	struct spawn_report *report;
@@ -160,6 +161,7 @@ struct supervisor {
 
 	int pool_pressure_fd, host_pressure_fd, pool_events_fd;
 	uint64_t pool_pressure_total_usec, host_pressure_total_usec;
+	uint64_t own_pressure_total_usec; /* the pool's, when the host last reported */
 	usec_t pool_pressure_usec, host_pressure_usec;
 
 	sd_event_source *step, *timer, *notify, *stop_timer;
@@ -252,8 +254,9 @@ struct template *template_free(struct template *t);
 void watch_worker(struct worker *w);
 /* Arms PSI of the pool and the host. */
 void watch_pool(struct supervisor *s);
-/* Writes memory.high; remembers it. */
+/* Write memory.high, memory.max, and remember it. */
 void set_tripwire(struct worker *w, uint64_t bytes);
+void set_limit(struct worker *w, uint64_t bytes);
 
 /* ---- trim.c ---- */
 

@@ -15,18 +15,29 @@
 /* Kernels have been seen that report stalls without end: this many are believed a second. */
 #define PRESSURE_BURST 2
 
-void set_tripwire(struct worker *w, uint64_t bytes)
+/* Writes a limit of the leaf unless it is what was written last. */
+static void write_limit(struct worker *w, const char *file, uint64_t bytes, uint64_t *last)
 {
 	int r;
 
-	if (!w->leaf || !w->leaf->memory || w->tripwire_bytes == bytes)
+	if (!w->leaf || !w->leaf->memory || *last == bytes)
 		return;
-	r = cgroup_write_u64(w->leaf->dir_fd, "memory.high", bytes);
+	r = cgroup_write_u64(w->leaf->dir_fd, file, bytes);
 	if (r == 0)
-		w->tripwire_bytes = bytes;
+		*last = bytes;
 	else if (r < 0)
-		journal_problem(w->slot->number, r, "Cannot set the tripwire of worker %u",
+		journal_problem(w->slot->number, r, "Cannot set %s of worker %u", file,
 				w->slot->number);
+}
+
+void set_tripwire(struct worker *w, uint64_t bytes)
+{
+	write_limit(w, "memory.high", bytes, &w->tripwire_bytes);
+}
+
+void set_limit(struct worker *w, uint64_t bytes)
+{
+	write_limit(w, "memory.max", bytes, &w->limit_bytes);
 }
 
 /* First out of the way, then think: a worker above memory.high is slowed at every allocation. */
@@ -162,6 +173,21 @@ static int on_pool_pressure(sd_event_source *source, int fd, uint32_t events, vo
 	return 0;
 }
 
+/* A worker that is slowed at its tripwire stalls, and its stall is the host's too. What the pool
+ * itself accounts for says nothing about anybody else being short of memory. */
+static bool is_our_own_stall(struct supervisor *s, uint64_t host_grown)
+{
+	struct psi psi;
+	uint64_t own;
+
+	if (s->root.dir_fd < 0 || psi_read(s->root.dir_fd, "memory.pressure", &psi) < 0)
+		return false;
+	/* The pool began at zero with its cgroup, so its first report needs no earlier figure. */
+	own = psi.some_total_usec - s->own_pressure_total_usec;
+	s->own_pressure_total_usec = psi.some_total_usec;
+	return host_grown < own + s->config->pressure_some.stall_usec;
+}
+
 static int on_host_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct supervisor *s = userdata;
@@ -171,7 +197,7 @@ static int on_host_pressure(sd_event_source *source, int fd, uint32_t events, vo
 	(void)source;
 	(void)events;
 	grown = stalled_since(fd, &s->host_pressure_total_usec, s->config, &avg10);
-	if (grown > 0) {
+	if (grown > 0 && !is_our_own_stall(s, grown)) {
 		s->host_pressure_usec = supervisor_now(s);
 		journal_pressure("host", 0, grown, avg10);
 		supervisor_wake(s);
