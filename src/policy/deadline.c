@@ -14,6 +14,10 @@
  * and the brake line leaves the time for it. */
 #define ESTABLISHED_USEC (10 * USEC_PER_MIN)
 
+/* Past the mark, growth that is no older than this is a burst still, where there is a brake: if
+ * it goes on, the worker is held at its brake line, which leaves time for a replacement. */
+#define BURST_USEC (20 * USEC_PER_SEC)
+
 /* A trim that may help is given so long before a restart is. */
 #define TRIM_FIRST_USEC (2 * USEC_PER_SEC)
 
@@ -57,8 +61,12 @@ static usec_t reaches(const struct round *r, const struct slot_memory *s, uint64
 
 static bool is_established(const struct round *r, const struct slot_memory *s)
 {
-	return s->growth.span_usec >= ESTABLISHED_USEC ||
-	       s->growth.level_bytes >= tripwire_mark(r->limits, s);
+	if (s->growth.span_usec >= ESTABLISHED_USEC)
+		return true;
+	if (s->growth.level_bytes < tripwire_mark(r->limits, s))
+		return false;
+	/* One request may well take a worker past its mark and no further. */
+	return !r->limits->tripwire || s->growth.span_usec >= BURST_USEC;
 }
 
 static usec_t minus_lead(const struct round *r, usec_t t)
