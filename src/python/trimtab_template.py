@@ -16,6 +16,7 @@ the fork is held for ever in the worker), and end when the socket does.
 import array
 import ctypes
 import gc
+import importlib
 import os
 import sys
 import threading
@@ -29,6 +30,13 @@ import trimtab_gunicorn as adapter
 PACKET_SIZE = 8192
 N_FDS_MAX = 3
 DEATH_SIGNAL = adapter.parent_death_signal()
+
+# What worker classes import when they begin to serve, by the module they come from.
+IMPORTED_LATE = {
+    "gunicorn.workers.gthread": ("concurrent.futures.thread",),
+    "uvicorn.workers": ("uvicorn.loops.auto", "uvicorn.lifespan.on",
+                        "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto"),
+}
 
 
 def main(arguments):
@@ -61,11 +69,22 @@ def load(with_application):
     cfg = app.cfg
     adapter.add_python_paths(cfg)
     os.environ["SERVER_SOFTWARE"] = gunicorn.SERVER_SOFTWARE
-    cfg.worker_class  # imported by being looked at
+    import_for_workers(cfg)
     if with_application:
         os.environ.update(cfg.env)
         app.wsgi()
     return app
+
+
+def import_for_workers(cfg):
+    """What each worker would import on its way to READY: 30 ms and 2 MiB, of each of them."""
+    cfg.logger_class  # imported by being looked at
+    for base in cfg.worker_class.__mro__:
+        for name in IMPORTED_LATE.get(base.__module__, ()):
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass  # of an extra that is not installed: the class does without
 
 
 def report(error):
