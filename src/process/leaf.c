@@ -28,6 +28,7 @@ static struct leaf *leaf_free(struct leaf *leaf)
 {
 	if (leaf) {
 		leaf->dir_fd = close_fd(leaf->dir_fd);
+		leaf->pressure_fd = close_fd(leaf->pressure_fd);
 		free(leaf);
 	}
 	return NULL;
@@ -58,7 +59,12 @@ static int make(struct leaves *all, unsigned number, const char *name, struct le
 
 	if (!leaf)
 		return -ENOMEM;
-	*leaf = (struct leaf){ .number = number, .dir_fd = -1, .memory = all->memory };
+	*leaf = (struct leaf){
+		.number = number,
+		.dir_fd = -1,
+		.pressure_fd = -1,
+		.memory = all->memory,
+	};
 	(void)snprintf(leaf->name, sizeof(leaf->name), "%s", name);
 	r = cgroup_make(all->root_fd, leaf->name, &leaf->dir_fd);
 	if (r < 0)

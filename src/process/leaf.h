@@ -8,12 +8,18 @@
 #include <stdint.h>
 
 #include "kernel/cgroup.h"
+#include "util/time.h"
 
 struct leaf {
 	struct leaf *next;
 	unsigned number;	/* the slot it was made for */
 	char name[32];
 	int dir_fd;
+	/* The PSI trigger on its memory.pressure, or -1: armed by whoever wants it, closed here.
+	 * It outlives the workers: closing one waits for a grace period of the kernel's, 10 to
+	 * 20 ms, which the next worker would pay for. */
+	int pressure_fd;
+	usec_t pressure_stall_usec, pressure_window_usec; /* as it was asked for */
 	bool memory;		/* memory.* files are there */
 	bool taken;		/* a worker runs in it */
 	bool unclean;		/* its worker is gone, but processes of it are still dying */

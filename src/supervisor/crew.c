@@ -317,7 +317,6 @@ void worker_free(struct worker *w)
 	trimpage_done(&w->page);
 	w->report = spawn_report_free(w->report);
 	w->events_fd = close_fd(w->events_fd);
-	w->pressure_fd = close_fd(w->pressure_fd);
 	w->pidfd = close_fd(w->pidfd);
 	free(w);
 }
@@ -428,7 +427,6 @@ int worker_start(struct slot *slot, enum reason reason)
 		.slot = slot,
 		.pidfd = -1,
 		.events_fd = -1,
-		.pressure_fd = -1,
 		.page = TRIMPAGE_NONE,
 		.state = WORKER_BOOTING,
 		.generation = s->generation,

@@ -53,7 +53,6 @@ struct worker {
 
 	struct leaf *leaf;		/* NULL without cgroups */
 	int events_fd;			/* memory.events of the leaf */
-	int pressure_fd;		/* its PSI trigger */
 	uint64_t pressure_total_usec;	/* PSI total at the last report */
 	usec_t pressure_usec;
 	struct cgroup_events base;	/* memory.events.local when it started */

@@ -11,6 +11,7 @@
 
 #include "kernel/psi.h"
 #include "report/journal.h"
+#include "util/cleanup.h"
 
 /* Kernels have been seen that report stalls without end: this many are believed a second. */
 #define PRESSURE_BURST 2
@@ -124,24 +125,44 @@ static int on_worker_pressure(sd_event_source *source, int fd, uint32_t events, 
 	return 0;
 }
 
-/* Arms a trigger and its source. Leaves *fd at -1 where the kernel offers none. */
-static void arm(struct supervisor *s, int dir_fd, const char *file, int *fd, uint64_t *total,
-		sd_event_source **source, sd_event_io_handler_t handler, void *userdata)
+/* Leaves *fd at -1 where the kernel offers none. */
+static void arm(struct supervisor *s, int dir_fd, const char *file, int *fd)
 {
 	const struct config_pressure *p = &s->config->pressure_some;
-	struct psi psi;
 	usec_t window;
 
 	if (p->stall_usec == 0 ||
-	    psi_arm(dir_fd, file, p->stall_usec, p->window_usec, fd, &window) < 0) {
+	    psi_arm(dir_fd, file, p->stall_usec, p->window_usec, fd, &window) < 0)
 		*fd = -1;
+}
+
+static void watch_trigger(struct supervisor *s, int fd, uint64_t *total,
+			  sd_event_source **source, sd_event_io_handler_t handler,
+			  void *userdata)
+{
+	struct psi psi;
+
+	if (fd < 0)
 		return;
-	}
-	*total = psi_read_fd(*fd, &psi) < 0 ? 0 : psi.some_total_usec;
-	if (sd_event_add_io(s->event, source, *fd, EPOLLPRI, handler, userdata) < 0)
+	*total = psi_read_fd(fd, &psi) < 0 ? 0 : psi.some_total_usec;
+	if (sd_event_add_io(s->event, source, fd, EPOLLPRI, handler, userdata) < 0)
 		return;
 	(void)sd_event_source_set_priority(*source, PRIORITY_MEMORY);
 	(void)sd_event_source_set_ratelimit(*source, USEC_PER_SEC, PRESSURE_BURST);
+}
+
+/* The leaf keeps its trigger from one worker to the next. */
+static void arm_leaf(struct supervisor *s, struct leaf *leaf)
+{
+	const struct config_pressure *p = &s->config->pressure_some;
+
+	if (leaf->pressure_fd >= 0 && leaf->pressure_stall_usec == p->stall_usec &&
+	    leaf->pressure_window_usec == p->window_usec)
+		return;
+	leaf->pressure_fd = close_fd(leaf->pressure_fd);
+	leaf->pressure_stall_usec = p->stall_usec;
+	leaf->pressure_window_usec = p->window_usec;
+	arm(s, leaf->dir_fd, "memory.pressure", &leaf->pressure_fd);
 }
 
 void watch_worker(struct worker *w)
@@ -150,8 +171,9 @@ void watch_worker(struct worker *w)
 		return;
 	if (w->leaf->memory)
 		watch_events(w);
-	arm(w->supervisor, w->leaf->dir_fd, "memory.pressure", &w->pressure_fd,
-	    &w->pressure_total_usec, &w->pressure, on_worker_pressure, w);
+	arm_leaf(w->supervisor, w->leaf);
+	watch_trigger(w->supervisor, w->leaf->pressure_fd, &w->pressure_total_usec,
+		      &w->pressure, on_worker_pressure, w);
 }
 
 static int on_pool_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -208,8 +230,10 @@ static int on_host_pressure(sd_event_source *source, int fd, uint32_t events, vo
 void watch_pool(struct supervisor *s)
 {
 	if (s->root.dir_fd >= 0)
-		arm(s, s->root.dir_fd, "memory.pressure", &s->pool_pressure_fd,
-		    &s->pool_pressure_total_usec, &s->pool_pressure, on_pool_pressure, s);
-	arm(s, AT_FDCWD, "/proc/pressure/memory", &s->host_pressure_fd,
-	    &s->host_pressure_total_usec, &s->host_pressure, on_host_pressure, s);
+		arm(s, s->root.dir_fd, "memory.pressure", &s->pool_pressure_fd);
+	watch_trigger(s, s->pool_pressure_fd, &s->pool_pressure_total_usec, &s->pool_pressure,
+		      on_pool_pressure, s);
+	arm(s, AT_FDCWD, "/proc/pressure/memory", &s->host_pressure_fd);
+	watch_trigger(s, s->host_pressure_fd, &s->host_pressure_total_usec, &s->host_pressure,
+		      on_host_pressure, s);
 }
