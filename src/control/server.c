@@ -119,7 +119,10 @@ static int client_send(struct control_client *c, struct json_object *reply)
 {
 	size_t length = 0;
 	const char *text = reply ? json_object_to_json_string_length(
-					   reply, JSON_C_TO_STRING_PLAIN, &length)
+					   reply,
+					   JSON_C_TO_STRING_PLAIN |
+						   JSON_C_TO_STRING_NOSLASHESCAPE,
+					   &length)
 				 : NULL;
 	int r = -ENOMEM;
 

@@ -264,8 +264,8 @@ static void to_stderr_text(const struct record *r)
 static void write_json(struct json_object *object)
 {
 	size_t length;
-	const char *text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN,
-							     &length);
+	const char *text = json_object_to_json_string_length(
+		object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
 
 	if (text) {
 		write_all(text, length);
