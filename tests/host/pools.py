@@ -1,0 +1,452 @@
+"""Runs trimtab for the host tests: a pool as a child, its JSON log as events, its workers' ends.
+
+Nothing here waits for time to pass: a record of the log, an answer of trimtabctl or of a socket,
+or the end of a process is awaited. DEADLINE_SEC says "it hangs"; no test may depend on it."""
+import collections
+import contextlib
+import http.client
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+BUILD = os.environ.get("TRIMTAB_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
+TRIMTAB = os.path.join(BUILD, "src/trimtab")
+CTL = os.path.join(BUILD, "src/trimtabctl")
+ECHO = os.path.join(BUILD, "tests/host/echo")
+EXAMPLE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../packaging/example"))
+DEADLINE_SEC = float(os.environ.get("TRIMTAB_TEST_DEADLINE", "120"))
+
+# What a service manager or a shell may have set and no test wants.
+FOREIGN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "JOURNAL_STREAM",
+           "SYSTEMD_EXEC_PID", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID",
+           "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PORT")
+
+_serial = 0
+
+
+def clean_environment(**extra):
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    env.update({"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"})
+    env.update(extra)
+    return env
+
+
+def until(condition, what, deadline_sec=None):
+    """For what announces itself nowhere: asks again and again. Returns the first true answer."""
+    deadline = time.monotonic() + (deadline_sec or DEADLINE_SEC)
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never: {what}")
+        time.sleep(0.01)
+
+
+# ---- processes
+
+class Watched:
+    """A process that is not our child, by pidfd: is_gone() cannot be deceived by a reused pid."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    def wait_gone(self):
+        if not select.select([self._pidfd], [], [], DEADLINE_SEC)[0]:
+            raise AssertionError(f"process {self.pid} does not end")
+
+    def is_gone(self):
+        return bool(select.select([self._pidfd], [], [], 0)[0])
+
+    def kill(self, number=signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def close(self):
+        os.close(self._pidfd)
+
+
+def stat_fields(pid):
+    """Of /proc/PID/stat, from the third on."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def children(pid):
+    """Pids of its children, zombies included."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if int(stat_fields(entry)[1]) == pid:
+                    found.add(int(entry))
+    return found
+
+
+def zombies_of(pid):
+    found = []
+    for child in children(pid):
+        with contextlib.suppress(OSError):
+            if stat_fields(child)[0] == "Z":
+                found.append(child)
+    return found
+
+
+def descriptors(pid):
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found
+
+
+def own_cgroup():
+    """The directory of our v2 cgroup, or None."""
+    mount = None
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        for line in file:
+            fields = line.split()
+            if fields[fields.index("-") + 1] == "cgroup2":
+                mount = fields[4]
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        for line in file:
+            if mount and line.startswith("0::"):
+                return os.path.normpath(mount + line[3:].strip())
+    return None
+
+
+# ---- requests
+
+class Answer(collections.namedtuple("Answer", "status text")):
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over TCP ("127.0.0.1", 80) or a unix path."""
+
+    def __init__(self, address, timeout=None):
+        super().__init__("localhost", timeout=timeout or DEADLINE_SEC)
+        self._address = address
+
+    def connect(self):
+        if isinstance(self._address, str):
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._address)
+        else:
+            self.sock = socket.create_connection(self._address, self.timeout)
+
+
+def get(address, path="/", timeout=None):
+    """One request on a connection of its own."""
+    with contextlib.closing(Connection(address, timeout)) as connection:
+        connection.request("GET", path, headers={"Connection": "close"})
+        response = connection.getresponse()
+        return Answer(response.status, response.read().decode("utf-8", "replace"))
+
+
+class Load:
+    """Clients in a closed loop, each request on a new connection; collects every failure."""
+
+    def __init__(self, address, n_clients=2, path="/"):
+        self.failures, self.answered, self.pids = [], 0, collections.Counter()
+        self._address, self._path = address, path
+        self._over = threading.Event()
+        self._changed = threading.Condition()
+        self._threads = [threading.Thread(target=self._run, daemon=True)
+                         for _ in range(n_clients)]
+
+    def _run(self):
+        while not self._over.is_set():
+            try:
+                answer = get(self._address, self._path)
+                failure = None if answer.status == 200 else str(answer)
+            except (OSError, http.client.HTTPException) as error:
+                answer, failure = None, repr(error)
+            with self._changed:
+                if failure:
+                    self.failures.append(failure)
+                else:
+                    self.answered += 1
+                    self.pids[answer.text.strip()] += 1
+                self._changed.notify_all()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def wait_answered(self, more):
+        """Until so many more requests were answered."""
+        with self._changed:
+            goal = self.answered + more
+            if not self._changed.wait_for(lambda: self.answered >= goal, DEADLINE_SEC):
+                raise AssertionError(f"{goal - self.answered} answers are missing; "
+                                     f"failures: {self.failures[:3]}")
+
+    def __exit__(self, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join(DEADLINE_SEC)
+
+
+# ---- the pool
+
+class Pool:
+    """One trimtab, started with the arguments behind its options. Use as a context manager, or
+    through Case.pool(), which ends it and checks that nothing is left."""
+
+    def __init__(self, *arguments, sets=(), name=None, environment=None, cwd=EXAMPLE,
+                 runtime=None, launcher=(), **popen):
+        global _serial
+        _serial += 1
+        self.name = name or f"test-{os.getpid()}-{_serial}"
+        self._own_runtime = runtime is None
+        self.runtime = runtime or tempfile.mkdtemp(prefix="trimtab-")
+        self.environment = clean_environment(RUNTIME_DIRECTORY=self.runtime,
+                                             **(environment or {}))
+        command = [*launcher, TRIMTAB, "--set", f"pool.name={self.name}", "--set", "log.format=json"]
+        for assignment in sets:
+            command += ["--set", assignment]
+        self.process = subprocess.Popen([*command, *arguments], cwd=cwd, env=self.environment,
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                        **popen)
+        self.pid = self.process.pid
+        self.records, self.raw = [], []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._watched = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    # -- the log
+
+    def _read(self):
+        for line in self.process.stderr:
+            text = line.decode("utf-8", "replace").rstrip("\n")
+            try:
+                record = json.loads(text)
+            except ValueError:
+                record = {"RAW": text}
+            if record.get("TRIMTAB_EVENT") == "start":
+                with contextlib.suppress(OSError):
+                    pid = int(record["TRIMTAB_PID"])
+                    self._watched[pid] = Watched(pid)
+            with self._changed:
+                self.raw.append(text)
+                self.records.append(record)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def find(self, event=None, since=0, **fields):
+        """Records of an event whose fields are as given: TRIMTAB_WORKER as worker=1, and so on.
+        A field given as a function must hold."""
+        def matches(record):
+            if event and record.get("TRIMTAB_EVENT") != event:
+                return False
+            for key, wanted in fields.items():
+                value = record.get(key) or record.get("TRIMTAB_" + key.upper())
+                if not (wanted(value or "") if callable(wanted) else value == str(wanted)):
+                    return False
+            return True
+        return [record for record in self.records[since:] if matches(record)]
+
+    def wait(self, event=None, count=1, since=0, **fields):
+        """Until there are so many such records; the last of them."""
+        def enough():
+            return len(self.find(event, since, **fields)) >= count
+        with self._changed:
+            if not self._changed.wait_for(lambda: enough() or self._ended, DEADLINE_SEC):
+                raise AssertionError(f"no record {event} {fields}\n{self.log()}")
+        if not enough():
+            raise AssertionError(f"it ended without a record {event} {fields}\n{self.log()}")
+        return self.find(event, since, **fields)[count - 1]
+
+    def messages(self, event=None, **fields):
+        return [record["MESSAGE"] for record in self.find(event, **fields)]
+
+    def mark(self):
+        """For since=: what comes from now on."""
+        with self._changed:
+            return len(self.records)
+
+    def log(self, n=60):
+        return "\n".join(self.raw[-n:])
+
+    def wait_ready(self, n_workers=None):
+        """Until the pool serves, or so many workers have become ready in all."""
+        if n_workers is None:
+            self.wait("pool", state="ready")
+        else:
+            self.wait("ready", count=n_workers)
+        return self
+
+    @property
+    def address(self):
+        """Of the first socket, as the pool says it."""
+        text = self.wait("pool", state="listening")["MESSAGE"].split(" ")[2].rstrip(",")
+        if text.startswith("unix:"):
+            return text[len("unix:"):]
+        host, _, port = text.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    # -- doing things to it
+
+    def get(self, path="/", timeout=None):
+        return get(self.address, path, timeout)
+
+    def ctl(self, *arguments, check=True, timeout=None):
+        done = subprocess.run([CTL, "-n", self.name, *map(str, arguments)], env=self.environment,
+                              capture_output=True, text=True, timeout=timeout or DEADLINE_SEC,
+                              check=False)
+        if check and done.returncode != 0:
+            raise AssertionError(f"trimtabctl {arguments}: {done.stderr}\n{self.log()}")
+        return done
+
+    def status(self):
+        return json.loads(self.ctl("--json", "status").stdout)
+
+    def workers(self):
+        """{number: pid} of those that serve."""
+        return {worker["worker"]: worker["pid"] for worker in self.status()["workers"]
+                if worker["state"] == "serving"}
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def wait_exit(self):
+        try:
+            status = self.process.wait(DEADLINE_SEC)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"trimtab does not end\n{self.log()}") from None
+        self._reader.join(DEADLINE_SEC)
+        return status
+
+    def stop(self, number=signal.SIGTERM):
+        self.send(number)
+        return self.wait_exit()
+
+    def wait_workers_gone(self):
+        for watched in list(self._watched.values()):
+            watched.wait_gone()
+
+    def cgroup(self):
+        """Its directory below ours, or None where there is none."""
+        own = own_cgroup()
+        path = own and os.path.join(own, f"trimtab-{self.name}")
+        return path if path and os.path.isdir(path) else None
+
+    def leaves(self):
+        path = self.cgroup()
+        return sorted(name for name in os.listdir(path)
+                      if os.path.isdir(os.path.join(path, name))) if path else []
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join(DEADLINE_SEC)
+        self.process.stderr.close()
+        for watched in self._watched.values():
+            watched.kill()
+            watched.wait_gone()
+            watched.close()
+        self._remove_cgroup()
+        if self._own_runtime:
+            shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def _remove_cgroup(self):
+        """What a killed supervisor leaves is the next one's to clean; here there is none."""
+        path = self.cgroup()
+        if not path:
+            return
+        for leaf in self.leaves():
+            with contextlib.suppress(OSError):
+                with open(os.path.join(path, leaf, "cgroup.kill"), "w", encoding="ascii") as file:
+                    file.write("1")
+        for leaf in self.leaves():
+            directory = os.path.join(path, leaf)
+            until(lambda d=directory: not populated(d), f"{directory} is empty")
+            os.rmdir(directory)
+        os.rmdir(path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def populated(directory):
+    with open(os.path.join(directory, "cgroup.events"), encoding="ascii") as file:
+        return "populated 1" in file.read()
+
+
+# ---- test cases
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self._directory = tempfile.TemporaryDirectory(prefix="trimtab-")
+        self.addCleanup(self._directory.cleanup)
+        self.directory = os.path.realpath(self._directory.name)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+        return self.path(name)
+
+    def pool(self, *arguments, **options):
+        """A pool that ends with the test."""
+        pool = Pool(*arguments, **options)
+        self.addCleanup(pool.close)
+        return pool
+
+    def echo(self, *words, sets=(), workers=1, **options):
+        """A pool of tests/workers/echo.c on a port of its own."""
+        sets = ("restart.ready-after=10ms", *sets)
+        return self.pool("exec", "-w", str(workers), "-b", "127.0.0.1:0", "--", ECHO, *words,
+                         sets=sets, **options)
+
+    def gunicorn(self, *words, app="light:app", **options):
+        return self.pool("gunicorn", "-b", "127.0.0.1:0", *words, app, **options)
+
+    def watch(self, pid):
+        """The process, killed at the end of the test if it is still there."""
+        watched = Watched(int(pid))
+        self.addCleanup(watched.close)
+        self.addCleanup(watched.kill)
+        return watched
+
+    def run_trimtab(self, *arguments, environment=None, cwd=None, **options):
+        return subprocess.run([TRIMTAB, *arguments], capture_output=True, text=True,
+                              env=clean_environment(RUNTIME_DIRECTORY=self.directory,
+                                                    **(environment or {})),
+                              cwd=cwd or self.directory, timeout=DEADLINE_SEC, check=False,
+                              stdin=subprocess.DEVNULL, **options)
+
+    def assert_left_nothing(self, pool):
+        """After its end: no worker, no cgroup, no socket file."""
+        pool.wait_workers_gone()
+        self.assertIsNone(pool.cgroup(), pool.leaves())
+        self.assertEqual(os.listdir(pool.runtime), [])
+
+
+if not os.access(TRIMTAB, os.X_OK):
+    sys.exit(f"{TRIMTAB} is not built; set TRIMTAB_BUILD")
