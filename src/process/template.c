@@ -27,7 +27,8 @@ int template_pair(int *ret_ours, int *ret_theirs)
 static int write_request(const struct template_request *q, char *text, size_t size)
 {
 	int n = snprintf(text, size, "fork %u%s%s%s", q->worker, q->output_fd >= 0 ? " output" : "",
-			 q->procs_fd >= 0 ? " leaf" : "", q->page_fd >= 0 ? " page" : "");
+			 q->leaf_fd < 0 ? "" : q->join ? " join" : " leaf",
+			 q->page_fd >= 0 ? " page" : "");
 	size_t used = (size_t)n;
 
 	for (char *const *e = q->env; *e; e++) {
@@ -44,7 +45,7 @@ static int write_request(const struct template_request *q, char *text, size_t si
 
 int template_ask(int fd, const struct template_request *q)
 {
-	const int candidates[] = { q->output_fd, q->procs_fd, q->page_fd };
+	const int candidates[] = { q->output_fd, q->leaf_fd, q->page_fd };
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(candidates))];

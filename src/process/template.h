@@ -5,7 +5,8 @@
  *
  *	ready					it can fork
  *	fork N WORD... \n NAME=VALUE...		fork worker N; each WORD names a descriptor that
- *						comes along: output, leaf (its cgroup.procs), page
+ *						comes along: output, leaf (a cgroup's directory) or
+ *						join (the same, not to be cloned into), page
  *	forked N PID				it did: double fork, so PID is our child (we are the
  *						subreaper), in its leaf before it touched memory
  *	failed N ERRNO				it did not
@@ -27,7 +28,8 @@ struct template_answer {
 struct template_request {
 	unsigned worker;
 	int output_fd;		/* -1: as the template's */
-	int procs_fd;		/* -1: it stays in the template's cgroup */
+	int leaf_fd;		/* the cgroup's directory; -1: it stays in the template's */
+	bool join;		/* do not clone into the leaf: see leaf.h, killed */
 	int page_fd;		/* -1: no trims */
 	char *const *env;	/* NAME=VALUE that differ from the template's; NULL-terminated */
 };

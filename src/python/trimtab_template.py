@@ -7,22 +7,27 @@ collected, frozen out of the garbage collector's sight and trimmed before the fi
 workers go on sharing it: a collection would otherwise write to every object there is.
 
 Descriptor TRIMTAB_TEMPLATE is a socket of packets, described in src/process/template.h. A worker
-is forked twice: its parent ends at once, so that it becomes the supervisor's child, and it enters
-its own cgroup before it touches memory. What it is from then on is trimtab_gunicorn's.
+is forked twice: its parent ends at once, so that it becomes the supervisor's child. It is born in
+its own cgroup, or enters it before it touches memory. What it is from then on is
+trimtab_gunicorn's.
 
 This process must never serve, never have a second thread of its own making (what a thread holds at
 the fork is held for ever in the worker), and end when the socket does.
 """
 import array
+import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 import threading
 import traceback
 from os import fork  # bound now, like the socket: gevent replaces both
-from socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET
+from socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_SEQPACKET
+from socket import SOL_SOCKET, socketpair
 from socket import socket as Socket
 
 import trimtab_gunicorn as adapter
@@ -133,6 +138,7 @@ def settle():
     """Leave as little as possible that a worker would have to copy."""
     gc.collect()
     gc.freeze()
+    end_threads_of_libraries()
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):
@@ -148,16 +154,19 @@ def serve_forks(supervisor, app):
         if not text:
             return 0
         lines = text.decode().split("\n")
-        words = lines[0].split()
+        number, *names = lines[0].split()[1:]
+        named = dict(zip(names, fds))
         try:
-            pid = fork_twice(fds[words[2:].index("leaf")] if "leaf" in words[2:] else None)
+            pid, other = fork_twice(named)
         except OSError as error:
-            supervisor.send(b"failed %s %d" % (words[1].encode(), error.errno))
+            supervisor.send(b"failed %s %d" % (number.encode(), error.errno or errno.EIO))
         else:
             if pid == 0:
                 supervisor.close()
-                return become_worker(app, dict(zip(words[2:], fds)), lines[1:])
-            supervisor.send(b"forked %s %d" % (words[1].encode(), pid))
+                return become_worker(app, named, lines[1:], other)
+            supervisor.send(b"forked %s %d" % (number.encode(), pid))
+            with other, contextlib.suppress(OSError):  # it may have died already
+                other.send(b"go", MSG_NOSIGNAL)
         for fd in fds:
             os.close(fd)
 
@@ -172,34 +181,97 @@ def receive(supervisor):
     return text, list(fds)
 
 
-def fork_twice(leaf):
-    """Returns the pid of the worker, which is nobody's child here; in the worker, 0."""
-    answer, told = os.pipe()
-    middle = fork()
-    if middle == 0:
+def fork_twice(named):
+    """Returns the worker's pid and a socket to let it go by; in the worker, 0 and the socket."""
+    global clone_is_refused
+    leaf = named.get("leaf")
+    if leaf is not None and not clone_is_refused and n_threads() == 1:
         try:
-            pid = fork()
-            if pid == 0:
-                # First of all: what is touched from here on is charged to the worker.
-                if leaf is not None:
-                    os.write(leaf, b"0")
-                os.close(answer)
-                os.close(told)
-                return 0
-            os.write(told, b"%d" % pid)
+            return make_worker(lambda: clone_into(leaf))
         except OSError as error:
-            os.write(told, b"-%d" % error.errno)
-        os._exit(0)
-    os.close(told)
+            # EIO: the kernel killed it at birth, for which process/leaf.h has the reason.
+            clone_is_refused = error.errno in CLONE_REFUSALS or error.errno == errno.EIO
+    leaf = named.get("leaf", named.get("join"))
+    if leaf is None:
+        return make_worker(fork)
+    procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=leaf)
+    try:
+        return make_worker(fork, procs)
+    finally:
+        os.close(procs)
+
+
+def make_worker(fork_middle, procs=None):
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    middle = fork_middle()
+    if middle == 0:
+        pid = fork_or_error()
+        if pid != 0:
+            theirs.send(b"%d" % pid)
+            os._exit(0)
+        # First of all: what is touched from here on is charged to the worker.
+        if procs is not None:
+            os.write(procs, b"0")
+        ours.close()
+        return 0, theirs
+    theirs.close()
+    pid = int(ours.recv(32) or b"-%d" % errno.EIO)
     os.waitpid(middle, 0)
-    pid = int(os.read(answer, 32) or b"-5")
-    os.close(answer)
     if pid < 0:
+        ours.close()
         raise OSError(-pid, os.strerror(-pid))
+    return pid, ours
+
+
+def fork_or_error():
+    try:
+        return fork()
+    except OSError as error:
+        return -error.errno
+
+
+# Entering a cgroup by a write costs a grace period of the kernel's, 10 to 20 ms of a busy machine;
+# being cloned into it costs nothing. glibc and Python know nothing of such a clone, so none of
+# their locks, threads and handlers is prepared for it. They need not be: there is one thread, and
+# the child does nothing but fork() as everybody does, into the cgroup that it is in.
+CLONE_INTO_CGROUP = 0x200000000
+SYS_CLONE3 = 435  # wherever Debian runs but on mips, which has no call of that number
+CLONE_REFUSALS = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP,
+                  errno.EACCES)
+clone_is_refused = False
+system_call = ctypes.PyDLL(None, use_errno=True).syscall  # PyDLL: keeps the GIL, in the child too
+system_call.argtypes = ctypes.c_long, ctypes.c_void_p, ctypes.c_long
+system_call.restype = ctypes.c_long
+
+
+class CloneArguments(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in (
+        "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls",
+        "set_tid", "set_tid_size", "cgroup")]
+
+
+def clone_into(leaf):
+    arguments = CloneArguments(flags=CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=leaf)
+    pid = system_call(SYS_CLONE3, ctypes.addressof(arguments), ctypes.sizeof(arguments))
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), "clone3")
     return pid
 
 
-def become_worker(app, named, environment):
+def n_threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def end_threads_of_libraries():
+    """OpenBLAS and its like end their threads before a fork, and start them when they need them."""
+    if n_threads() > 1:
+        pid = fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+
+def become_worker(app, named, environment, template):
     """Returns the worker's exit status, for main() to leave with as any program does."""
     os.setsid()
     if "output" in named:
@@ -210,9 +282,11 @@ def become_worker(app, named, environment):
     os.environ["LISTEN_PID"] = str(os.getpid())
     if "WATCHDOG_USEC" in os.environ:
         os.environ["WATCHDOG_PID"] = str(os.getpid())
+    wait_until_known(template)
     if DEATH_SIGNAL:
         adapter.set_parent_death_signal(DEATH_SIGNAL)  # a fork clears it
-    wait_for_parent()
+        if os.getppid() != supervisor_pid():
+            os._exit(0)
     if page and "page" in named:
         adopt_page(named["page"], page.rsplit(":", 1)[1])
     for fd in named.values():
@@ -220,14 +294,15 @@ def become_worker(app, named, environment):
     return adapter.work(app)
 
 
-def wait_for_parent():
-    """The process between us and the supervisor is about to end: its end makes us a child."""
-    supervisor = int(os.environ.get("TRIMTAB_SUPERVISOR_PID", "0"))
-    middle = os.getppid()
-    while supervisor and os.getppid() != supervisor:
-        if os.getppid() not in (middle, supervisor):
-            os._exit(0)  # the supervisor is gone, and somebody else got us
-        os.sched_yield()
+def wait_until_known(template):
+    """Until we are the supervisor's child and it has been told so: only then it hears us."""
+    with template:
+        if template.recv(2) != b"go":
+            os._exit(0)  # the template is gone, and what it did not tell nobody waits for
+
+
+def supervisor_pid():
+    return int(os.environ.get("TRIMTAB_SUPERVISOR_PID", "0")) or os.getppid()
 
 
 def adopt_page(fd, cookie):

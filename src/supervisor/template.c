@@ -342,7 +342,8 @@ static int start(struct supervisor *s, struct template **ret)
 		kill_template(t);
 		return r;
 	}
-	(void)sd_event_source_set_priority(t->answers, PRIORITY_NOTIFY);
+	/* Whose child has spoken must be known before what it said is heard. */
+	(void)sd_event_source_set_priority(t->answers, PRIORITY_NOTIFY - 1);
 	(void)sd_event_source_set_priority(t->child, PRIORITY_CHILD);
 	supervisor_arm(s, &t->deadline,
 		       usec_add(t->started_usec, s->config->restart_boot_timeout),
@@ -399,18 +400,12 @@ int template_fork(struct worker *w)
 	static const char *const own[] = { "TRIMTAB_WORKER", "MEMORY_PRESSURE_WATCH",
 					   TRIMTAB_PAGE_ENV };
 	struct supervisor *s = w->supervisor;
-	auto_close int procs_fd = -1;
 	char *env[ELEMENTS(own) + 1];
 	size_t n = 0;
 	int r;
 
 	if (!s->template || !s->template->ready)
 		return -ENOTCONN;
-	if (w->leaf) {
-		procs_fd = openat(w->leaf->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-		if (procs_fd < 0)
-			return -errno;
-	}
 	for (size_t i = 0; i < ELEMENTS(own); i++) {
 		const char *value = environment_get(w->slot->env, own[i]);
 
@@ -422,7 +417,8 @@ int template_fork(struct worker *w)
 	const struct template_request request = {
 		.worker = w->slot->number,
 		.output_fd = w->slot->output_fd,
-		.procs_fd = procs_fd,
+		.leaf_fd = w->leaf ? w->leaf->dir_fd : -1,
+		.join = w->leaf && w->leaf->killed,
 		.page_fd = w->page.fd,
 		.env = env,
 	};

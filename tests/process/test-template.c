@@ -162,7 +162,7 @@ Test(template, a_request_names_its_descriptors)
 	auto_close int page = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct template_request q = { .worker = 2,
 				      .output_fd = output,
-				      .procs_fd = leaf,
+				      .leaf_fd = leaf,
 				      .page_fd = page,
 				      .env = env };
 	int fds[8];
@@ -183,7 +183,13 @@ Test(template, a_request_names_its_descriptors)
 	cr_assert_eq(n, 1);
 	cr_assert(same_file(fds[0], leaf));
 
-	q.procs_fd = -1;
+	q.join = true;
+	cr_assert_eq(template_ask(ours, &q), 0);
+	(void)received(text, sizeof(text), fds, &n);
+	cr_assert_str_eq(text, "fork 2 join\nTRIMTAB_WORKER=2\nA=b");
+	cr_assert_eq(n, 1);
+
+	q.leaf_fd = -1;
 	env[0] = NULL;
 	cr_assert_eq(template_ask(ours, &q), 0);
 	(void)received(text, sizeof(text), fds, &n);
@@ -199,7 +205,7 @@ Test(template, an_environment_that_cannot_be_sent)
 	struct template_request q = {
 		.worker = 1,
 		.output_fd = -1,
-		.procs_fd = -1,
+		.leaf_fd = -1,
 		.page_fd = -1,
 		.env = broken,
 	};
@@ -216,7 +222,7 @@ Test(template, never_waits_for_one_that_does_not_read)
 	struct template_request q = {
 		.worker = 1,
 		.output_fd = -1,
-		.procs_fd = -1,
+		.leaf_fd = -1,
 		.page_fd = -1,
 		.env = env,
 	};
