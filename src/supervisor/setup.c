@@ -353,6 +353,7 @@ static int prepare_runtime(struct supervisor *s)
 	r = notify_open(s->notify_path, s->launch->uid, s->launch->gid);
 	if (r < 0) {
 		journal_problem(0, r, "Cannot make the notification socket %s", s->notify_path);
+		s->notify_path[0] = '\0'; /* what is there is another's: not ours to remove */
 		return r;
 	}
 	s->notify_fd = r;
