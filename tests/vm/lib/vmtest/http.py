@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-from .check import PATIENCE, Failure
+from .check import PATIENCE, Failure, wait_until
 
 # A request may wait for a worker that is being replaced, in a guest twelve times slower.
 REQUEST_TIMEOUT = 60
@@ -144,6 +144,11 @@ class Load:
         for thread in self._threads:
             thread.join()
         return self
+
+    def wait_more(self, n_replies, patience=PATIENCE):
+        """Until so many more requests were answered."""
+        wanted = self.counts.get("ok", 0) + n_replies
+        wait_until(lambda: self.counts.get("ok", 0) >= wanted, f"{wanted} replies", patience)
 
     @property
     def failed(self):
