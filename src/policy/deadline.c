@@ -1,6 +1,7 @@
 /* Causes to deadlines. Owns the notion of "too late" for each cause; decides nothing. */
 #include "policy/deadline.h"
 
+#include "policy/loan.h"
 #include "policy/trim.h"
 #include "policy/tripwire.h"
 
@@ -85,11 +86,22 @@ static usec_t planned_start(const struct round *r, struct slot_memory *s)
 	return minus_lead(r, reaches(r, s, limit - (limit >> (MARGIN_SHIFT - 1)), 2));
 }
 
+/* Without cgroups the kernel has no limit to enforce, and what is spare serves all alike. */
+static uint64_t enforced_limit(const struct round *r, const struct slot_memory *s)
+{
+	uint64_t limit = slot_limit(r->limits, s);
+
+	if (r->limits->tripwire)
+		return limit;
+	return u64_add(limit, u64_min(loan_spare_bytes(r) / u64_max(r->n_wanted, 1),
+				      limit >> 3));
+}
+
 /* When the kernel would have it, a loan included. The further ahead, the less certain: that is
  * no reason to break the gap now, while there is time to see. */
 static usec_t last_call(const struct round *r, const struct slot_memory *s)
 {
-	uint64_t limit = slot_limit(r->limits, s);
+	uint64_t limit = enforced_limit(r, s);
 	usec_t at = minus_lead(r, reaches(r, s, limit - (limit >> MARGIN_SHIFT), 0));
 
 	return usec_add(at, usec_sub(at, r->now) >> DOUBT_SHIFT);
@@ -252,8 +264,15 @@ static void consider_slot(struct round *r, struct plan_entry *e)
 		no_later(e, end, end, REASON_LIFETIME, /* hard= */ false);
 	}
 	/* What is late for its memory stays so: a wish must not make it less urgent. */
-	if (wish != REASON_NONE)
-		no_later(e, r->now, r->now, wish, /* hard= */ false);
+	if (wish == REASON_NONE)
+		return;
+	no_later(e, r->now, r->now, wish, /* hard= */ false);
+	/* A worker that has had its requests still serves. That all of them reach the number at
+	 * the same time is what the gap is for. */
+	if (e->reason == REASON_REQUESTS) {
+		e->last_call_usec = USEC_NEVER;
+		e->patient = true;
+	}
 }
 
 static bool may_restart(struct round *r, uint32_t i)

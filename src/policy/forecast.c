@@ -21,8 +21,10 @@
 #define POINTS_MIN 3 /* for any statement at all */
 #define FIT_MIN	   3 /* history is not shortened below this */
 
-/* Jumps beyond this and a quarter of the level are doubted. */
-#define JUMP_BYTES (32 * MIB)
+/* A sample further off than this and four times the usual noise is doubted, unless so many in
+ * a row were: that is no mistake, that is how the worker is. */
+#define STRAY_BYTES (8 * MIB)
+#define DOUBTS_MAX  4
 
 /* Latest points that stray from the fit by less than this are at home in it. */
 #define SLACK_BYTES (256 * KIB)
@@ -33,7 +35,7 @@ struct fit {
 	int64_t slope;	 /* bytes per second */
 	int64_t trend;	 /* at the time of the last point */
 	int64_t scatter; /* median distance of a point from the trend */
-	int64_t noise;	 /* same of the samples behind the points */
+	int64_t noise;	 /* same of the samples behind the points, not less */
 	int64_t oldest;	 /* how far the oldest points lie above the trend, or below */
 	int64_t latest;	 /* same of the latest */
 	int64_t lift;	 /* how far the peaks lie above it */
@@ -240,6 +242,8 @@ static struct fit fit_points(const struct forecast_point *points, uint32_t n)
 	}
 	fit.scatter = median(distance, n);
 	fit.noise = noise_of(points, n, fit.slope);
+	if (fit.noise < fit.scatter)
+		fit.noise = fit.scatter;
 	fit.oldest = median(above, n_end);
 	fit.latest = median(&above[n - n_end], n_end);
 	fit.lift = lift_of(points, n);
@@ -250,10 +254,8 @@ static struct fit fit_points(const struct forecast_point *points, uint32_t n)
  * further than noise explains. */
 static bool agrees(const struct fit *fit)
 {
-	uint64_t noise = u64_max((uint64_t)fit->scatter,
-				 fit->noise > 0 ? (uint64_t)fit->noise : 0);
 	uint64_t slack = u64_max(SLACK_BYTES, (uint64_t)magnitude(fit->trend) >> 9);
-	uint64_t most = 3 * noise + slack;
+	uint64_t most = 3 * (uint64_t)fit->noise + slack;
 
 	return (uint64_t)magnitude(fit->latest) <= most &&
 	       (uint64_t)magnitude(fit->oldest) <= most;
@@ -310,6 +312,7 @@ static void fit_history(struct forecast *f)
 		level = f->points[f->n_points - 1].peak_bytes;
 	f->n_fitted = n;
 	f->rate = fit.slope;
+	f->noise_bytes = (uint64_t)fit.noise;
 	f->level_bytes = level > 0 ? (uint64_t)level : 0;
 	f->span_usec = f->fitted_usec - f->points[f->n_points - n].usec;
 	f->rate_error = slope_error(&fit, n, f->span_usec);
@@ -330,35 +333,40 @@ void forecast_fell(struct forecast *f, uint64_t bytes)
 		f->points[i].peak_bytes -= fall;
 	}
 	f->level_bytes = u64_sub(f->level_bytes, bytes);
-	f->doubted_usec = 0;
+	f->n_doubts = 0;
 }
 
-static bool jumps(uint64_t from, uint64_t to)
+static bool strays(const struct forecast *f, int64_t from, uint64_t to)
 {
-	uint64_t distance = from > to ? from - to : to - from;
+	uint64_t distance = (uint64_t)magnitude((int64_t)to - from);
 
-	return distance > u64_max(JUMP_BYTES, from / 4);
+	return distance > u64_max(STRAY_BYTES, u64_mul_div(f->noise_bytes, 4, 1));
+}
+
+/* True where the sample has to be seen again first. */
+static bool doubt(struct forecast *f, usec_t now, uint64_t bytes)
+{
+	if (!strays(f, f->points[f->n_points - 1].bytes, bytes))
+		return false;
+	if (f->n_doubts >= DOUBTS_MAX)
+		return false;
+	if (f->n_doubts && !strays(f, (int64_t)f->doubted_bytes, bytes)) {
+		insert(f, u64_max(f->doubted_usec, f->fitted_usec), f->doubted_bytes);
+		return false;
+	}
+	f->n_doubts++;
+	f->doubted_usec = now;
+	f->doubted_bytes = bytes;
+	return true;
 }
 
 bool forecast_add(struct forecast *f, usec_t now, uint64_t bytes, bool trusted)
 {
-	const struct forecast_point *last =
-		f->n_points ? &f->points[f->n_points - 1] : NULL;
-
-	if (bytes >= BYTES_MAX || (last && now < f->fitted_usec))
+	if (bytes >= BYTES_MAX || (f->n_points && now < f->fitted_usec))
 		return false;
-	if (!trusted && last &&
-	    jumps((uint64_t)(last->bytes > 0 ? last->bytes : 0), bytes)) {
-		bool seen_twice = f->doubted_usec && !jumps(f->doubted_bytes, bytes);
-
-		if (!seen_twice) {
-			f->doubted_usec = now;
-			f->doubted_bytes = bytes;
-			return false;
-		}
-		insert(f, u64_max(f->doubted_usec, f->fitted_usec), f->doubted_bytes);
-	}
-	f->doubted_usec = 0;
+	if (!trusted && f->n_points && doubt(f, now, bytes))
+		return false;
+	f->n_doubts = 0;
 	insert(f, now, bytes);
 	fit_history(f);
 	return true;

@@ -29,12 +29,14 @@ struct forecast {
 	uint32_t n_points;
 
 	/* A sample too far from the last to be believed before another says the same. */
-	usec_t doubted_usec; /* 0: none */
+	uint32_t n_doubts; /* in a row */
+	usec_t doubted_usec;
 	uint64_t doubted_bytes;
 
 	/* The fit as of the last sample. */
 	uint32_t n_fitted;    /* points behind it */
 	uint64_t level_bytes; /* where the peaks are now */
+	uint64_t noise_bytes; /* how far samples usually lie from it */
 	int64_t rate;	      /* bytes per second that they rise */
 	uint64_t rate_error;  /* one standard deviation of it */
 	usec_t fitted_usec;   /* time of the last sample */

@@ -14,8 +14,7 @@ static uint64_t chunk_of(const struct round *r)
 	return u64_max(r->limits->worker_max_bytes >> CHUNK_SHIFT, 8 * MIB);
 }
 
-/* What may be promised away now, with room left for one replacement beside its old worker. */
-static uint64_t spare_bytes(const struct round *r)
+uint64_t loan_spare_bytes(const struct round *r)
 {
 	uint64_t kept = r->limits->surge == SURGE_NEVER ? 0 : r->p->footprint_bytes;
 
@@ -99,8 +98,8 @@ static void lend(struct round *r, bool first_loans, uint64_t kept)
 {
 	uint64_t chunk = chunk_of(r);
 
-	for (size_t i = 0; i < r->n_entries && spare_bytes(r) >= u64_add(chunk, kept);
-	     i++) {
+	for (size_t i = 0;
+	     i < r->n_entries && loan_spare_bytes(r) >= u64_add(chunk, kept); i++) {
 		const struct plan_entry *e = &r->entries[i];
 		struct slot_memory *s = &r->p->slots[e->slot];
 

@@ -247,14 +247,26 @@ static bool hold_is_stuck(const struct slot_memory *s, const struct slot_seen *s
 	       stolen <= scanned / 10;
 }
 
-/* When the hold ends at the latest. Of many held at once the first go early, each a floor after
- * the last: what cannot be replaced in time is killed by the kernel, but never two together. */
+/* Nobody has had a turn for so long that something stands in the way of turns. */
+static bool turns_are_blocked(const struct round *r)
+{
+	usec_t floor = r->limits->min_gap_floor_usec;
+
+	return r->p->restarted &&
+	       r->now >= usec_add(r->p->last_restart_usec, u64_add(floor, floor));
+}
+
+/* When the hold ends at the latest. Where turns do not come, many held at once do not end
+ * together: the first go early, each a floor after the last. What cannot be replaced in time is
+ * killed by the kernel, but as far as it lies with us never two at once. */
 static usec_t hold_end(const struct round *r, const struct slot_memory *s)
 {
 	usec_t floor = r->limits->min_gap_floor_usec;
 	usec_t end = usec_add(s->hold.since_usec, r->limits->hold_max_usec);
 	usec_t early = usec_sub(end, u64_mul_div(floor, u64_max(r->n_held, 1) - 1, 1));
 
+	if (!turns_are_blocked(r))
+		return end;
 	if (r->p->last_release_usec)
 		early = u64_max(early, usec_add(r->p->last_release_usec, floor));
 	return u64_min(end, u64_max(early, s->hold.since_usec));
