@@ -67,7 +67,9 @@ static bool is_established(const struct round *r, const struct slot_memory *s)
 	if (s->growth.level_bytes < tripwire_mark(r->limits, s))
 		return false;
 	/* One request may well take a worker past its mark and no further. */
-	return !r->limits->tripwire || s->growth.span_usec >= BURST_USEC;
+	return !r->limits->tripwire ||
+	       (s->growth.span_usec >= BURST_USEC &&
+		forecast_rise(&s->growth, r->now, BURST_USEC, s->usage_bytes) > 0);
 }
 
 static usec_t minus_lead(const struct round *r, usec_t t)

@@ -246,6 +246,9 @@ static bool may_trim(const struct round *r, uint32_t i)
 	       seen->sampled;
 }
 
+/* One trim in vain says little: the burst that it met was still in use. */
+#define FUTILE_BEFORE_RESTART 2
+
 bool trim_is_coming(const struct round *r, uint32_t slot)
 {
 	const struct slot_memory *s = &r->p->slots[slot];
@@ -253,7 +256,8 @@ bool trim_is_coming(const struct round *r, uint32_t slot)
 	if (r->seen->slots[slot].trimming)
 		return true;
 	return r->limits->trim_enabled && may_trim(r, slot) &&
-	       s->trim.record.n_futile == 0 && !policy_trimming_is_futile(r->p) &&
+	       s->trim.record.n_futile < FUTILE_BEFORE_RESTART &&
+	       !policy_trimming_is_futile(r->p) &&
 	       r->now >= trim_earliest(s) &&
 	       s->usage_bytes >= tripwire_mark(r->limits, s) &&
 	       trim_expected_yield(r->p, s) >= least_yield(r->limits, s->usage_bytes);

@@ -82,7 +82,7 @@ Test(config, defaults_are_those_of_the_manual)
 	cr_expect_null(c->pool_name);
 	cr_expect_eq(c->pool_workers, 0);
 	cr_expect_eq(c->pool_backlog, 2048);
-	cr_expect_eq(c->pool_preload, CONFIG_PRELOAD_NONE);
+	cr_expect_eq(c->pool_preload, CONFIG_PRELOAD_SERVER);
 	cr_expect(config_is(c->pool_python, "auto"));
 	cr_expect_eq(c->pool_socket_mode, 0666);
 	cr_expect_eq(c->pool_bind.n, 0);
