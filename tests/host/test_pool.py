@@ -1,15 +1,12 @@
-"""trimtab on this host, with whatever cgroups it has: from start to stop, as its users run it."""
+"""What is left of a pool on this host: in degraded mode, after 500 crashes, without a supervisor."""
 import os
 import signal
-import socket
-import stat
 import subprocess
 import tempfile
-import threading
 import unittest
 from pathlib import Path
 
-from hostpool import BUILD, EXAMPLE, SOURCE, HostPool, free_port, wait_gone
+from hostpool import SOURCE, HostPool, free_port, wait_gone
 from vmtest import Load, ask, ask_each
 
 MIB = 1 << 20
@@ -138,65 +135,7 @@ class Crashes(unittest.TestCase):
                 "threads": len(os.listdir(f"/proc/{supervisor}/task"))}
 
 
-class Signals(unittest.TestCase):
-    def test_reload_replaces_every_worker_and_drops_nothing(self):
-        port = free_port()
-        with HostPool.gunicorn("-w", "2", "-k", "gthread", port=port) as pool:
-            before = pool.serving(2)
-            with Load(("127.0.0.1", port), pause=0) as load:
-                pool.process.send_signal(signal.SIGHUP)
-                for pid in before.values():
-                    pool.wait("exit", TRIMTAB_PID=pid)
-                now = pool.serving(2)
-            load.expect_no_failure()
-            self.assertEqual(set(now.values()) & set(before.values()), set())
-            self.assertEqual({r["TRIMTAB_CAUSE"] for r in pool.all("exit")}, {"asked"})
-
-    def test_more_and_fewer_workers(self):
-        with HostPool.gunicorn("-w", "2", port=free_port()) as pool:
-            pool.serving(2)
-            pool.process.send_signal(signal.SIGTTIN)
-            pool.wait("ready", count=3)
-            pool.serving(3)
-            pool.process.send_signal(signal.SIGTTOU)
-            end = pool.wait("exit")
-            self.assertEqual(end["TRIMTAB_CAUSE"], "asked")
-            pool.serving(2)
-
-    def test_a_graceful_stop_answers_what_was_asked(self):
-        """Requests that are running and requests that still wait in the backlog."""
-        port = free_port()
-        with HostPool.gunicorn("-w", "1", port=port) as pool:
-            pool.serving(1)
-            replies, faults = [], []
-
-            def request():
-                try:
-                    replies.append(ask(("127.0.0.1", port), "/sleep?s=0.4"))
-                except Exception as fault:
-                    faults.append(fault)
-
-            threads = [threading.Thread(target=request) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            self.wait_queued(pool, 3)
-            self.assertEqual(pool.stop(), 0, pool.text)
-            for thread in threads:
-                thread.join()
-            self.assertEqual((len(replies), faults), (4, []))
-
-    def wait_queued(self, pool, n):
-        """A sync worker serves one: the others wait in the kernel, which the status counts."""
-        while pool.status()["sockets"][0]["queued"] < n:
-            self.assertIsNone(pool.process.poll(), pool.text)
-
-    def test_a_quick_stop_is_quick_and_leaves_nobody(self):
-        for by in (signal.SIGINT, signal.SIGQUIT):
-            with HostPool.gunicorn("-w", "2", port=free_port()) as pool:
-                pids = pool.serving(2)
-                self.assertEqual(pool.stop(by), 0, pool.text)
-                self.assertEqual(wait_gone(pids.values()), [])
-
+class Supervisor(unittest.TestCase):
     def test_workers_die_with_a_supervisor_that_is_killed(self):
         with HostPool.gunicorn("-w", "2", port=free_port()) as pool:
             pids = pool.serving(2)
@@ -207,61 +146,6 @@ class Signals(unittest.TestCase):
             # Nobody was left to do it.
             for folder, _, _ in os.walk(cgroup, topdown=False):
                 os.rmdir(folder)
-
-
-class Refusals(unittest.TestCase):
-    """One line that says what is wrong and where; status 2 or 1; nothing was started."""
-
-    def run_trimtab(self, *words):
-        return subprocess.run([BUILD / "src" / "trimtab", *words], capture_output=True, text=True,
-                              timeout=60, stdin=subprocess.DEVNULL)
-
-    def test_bad_value_names_its_place(self):
-        with tempfile.NamedTemporaryFile("w", suffix=".ini") as f:
-            f.write("[pool]\ncommand = /bin/true\n[memory]\ntrim-at = much\n")
-            f.flush()
-            done = self.run_trimtab("-c", f.name)
-        self.assertEqual(done.returncode, 2)
-        self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
-        for word in (f.name, "4", "memory", "trim-at", "much"):
-            self.assertIn(word, done.stderr)
-
-    def test_unknown_key_names_the_nearest(self):
-        done = self.run_trimtab("--set", "memory.trim-att=70%", "exec", "--", "/bin/true")
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("trim-at", done.stderr.replace("trim-att", ""))
-
-    def test_taken_port_is_named(self):
-        with socket.socket() as owner:
-            owner.bind(("127.0.0.1", 0))
-            owner.listen()
-            port = owner.getsockname()[1]
-            with HostPool.gunicorn("-w", "1", port=port) as pool:
-                self.assertNotEqual(pool.ended(), 0)
-            self.assertIn(f"127.0.0.1:{port}", pool.text)
-            self.assertEqual(pool.all("start"), [])
-
-    def test_application_that_does_not_import(self):
-        with HostPool("gunicorn", "-w", "1", "-b", f"127.0.0.1:{free_port()}",
-                      "--chdir", str(EXAMPLE), "nowhere:app") as pool:
-            end = pool.wait("exit")
-            self.assertEqual(end["TRIMTAB_CAUSE"], "boot-failed")
-            self.assertEqual(pool.all("ready"), [])
-
-
-class Sockets(unittest.TestCase):
-    def test_unix_socket_and_a_second_address(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = f"{folder}/web.sock"
-            port = free_port()
-            with HostPool.gunicorn("-w", "1", "-b", f"unix:{path}", port=port,
-                                   **{"pool.socket-mode": "0660"}) as pool:
-                pid = pool.serving(1)[1]
-                self.assertEqual(ask(path)["pid"], pid)
-                self.assertEqual(ask(("127.0.0.1", port))["pid"], pid)
-                self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o660)
-                self.assertEqual(pool.stop(), 0, pool.text)
-            self.assertFalse(os.path.exists(path))
 
 
 class Children(unittest.TestCase):
