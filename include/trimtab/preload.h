@@ -126,7 +126,7 @@ struct trimtab_page {
 	_Atomic int32_t helper_tid;
 	_Atomic uint32_t allocator;	/* enum trimtab_allocator */
 	_Atomic uint32_t gc_result;	/* enum trimtab_gc_result */
-	_Atomic uint32_t trim_returned; /* what the allocator's call returned: says little */
+	_Atomic uint32_t trim_returned; /* the allocator's word: says little */
 	_Atomic uint64_t began_nsec;	/* CLOCK_MONOTONIC */
 	_Atomic uint64_t ended_nsec;
 	_Atomic uint64_t rss_before_bytes; /* resident set as the worker sees it */
@@ -134,12 +134,12 @@ struct trimtab_page {
 	_Atomic uint64_t purged_bytes; /* dropped inside CPython's arenas */
 	_Atomic uint64_t n_served;
 	_Atomic uint64_t n_foreign_signals; /* our number, but not from the supervisor */
-	_Atomic uint32_t waits;		    /* enum trimtab_wake: how the helper waits now */
-	_Atomic uint32_t n_late_trims;	    /* after a collection that came late */
-	_Atomic uint32_t pymalloc;	    /* enum trimtab_pymalloc, as last found */
-	_Atomic uint32_t n_odd_arenas;	    /* left alone by the last purge */
-	_Atomic uint64_t arena_bytes;	    /* in CPython's arenas, at the last purge */
-	_Atomic uint64_t live_bytes;	    /* in use there; the rest is free or gone */
+	_Atomic uint32_t waits;	       /* enum trimtab_wake: how the helper waits now */
+	_Atomic uint32_t n_late_trims; /* after a collection that came late */
+	_Atomic uint32_t pymalloc;     /* enum trimtab_pymalloc, as last found */
+	_Atomic uint32_t n_odd_arenas; /* left alone by the last purge */
+	_Atomic uint64_t arena_bytes;  /* in CPython's arenas, at the last purge */
+	_Atomic uint64_t live_bytes;   /* in use there; the rest is free or gone */
 	/* The longest that this request, and any since the worker began, held a lock without a
 	 * pause: the GIL exactly, an allocator's at most so long. */
 	_Atomic uint64_t hold_nsec;

@@ -54,8 +54,8 @@ static struct {
 	struct chunk first_chunk;
 } hook;
 
-/* Written by the thread that has the GIL; read by the helper once that thread is out. */
-static enum trimtab_pymalloc verdict;
+/* Written by the thread that has the GIL. The helper reads the result once that is out. */
+static _Atomic(enum trimtab_pymalloc) verdict;
 static struct pymalloc_result result;
 
 /* The list */
@@ -309,8 +309,7 @@ enum trimtab_pymalloc pymalloc_purge(unsigned wait_msec, struct pymalloc_result 
 	*ret = (struct pymalloc_result){ 0 };
 	if (!python_version())
 		return TRIMTAB_PYMALLOC_NO_PYTHON;
-	if (!python_run_with_gil(purge_with_gil, wait_msec))
-		return TRIMTAB_PYMALLOC_UNKNOWN;
-	*ret = result;
+	if (python_run_with_gil(purge_with_gil, wait_msec))
+		*ret = result;
 	return verdict;
 }

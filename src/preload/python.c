@@ -86,13 +86,15 @@ static _Atomic uint32_t events;
 
 static _Atomic uint32_t n_collections_asked, n_collections_ended;
 
+typedef void work_fn(void);
+
 static struct {
 	pid_t pid;
-	void (*work)(void);
-	atomic_bool busy;   /* from the request to the end of the thread's work */
-	atomic_bool inside; /* the thread is in the interpreter, or about to be */
-	atomic_bool ending; /* the interpreter is on its way out: stay away */
-	bool guarded;	    /* the atexit function is registered */
+	_Atomic(work_fn *) work; /* asked for, not begun */
+	atomic_bool busy;	 /* there is a thread */
+	atomic_bool inside;	 /* the thread is in the interpreter, or about to be */
+	atomic_bool ending;	 /* the interpreter is on its way out: stay away */
+	bool guarded;		 /* the atexit function is registered */
 } gil;
 
 static void futex_wait_until(_Atomic uint32_t *word, uint32_t value, uint64_t deadline)
@@ -251,6 +253,7 @@ static void guard_the_end(void)
 
 static void be_inside(void)
 {
+	work_fn *work = atomic_exchange(&gil.work, NULL);
 	int state;
 
 	if (!python_is_running())
@@ -258,56 +261,69 @@ static void be_inside(void)
 	state = api.PyGILState_Ensure();
 	if (!gil.guarded)
 		guard_the_end();
-	if (gil.guarded && gil.work)
-		gil.work();
+	if (gil.guarded && work)
+		work();
 	api.PyGILState_Release(state);
 }
 
+/* What is asked for while the thread is on its way out makes it turn round. */
 static void *gil_thread(void *unused)
 {
 	(void)unused;
 	(void)prctl(PR_SET_NAME, "trimtab-gil");
-	atomic_store(&gil.inside, true);
-	if (!atomic_load(&gil.ending))
+	do {
+		/* In this order: python_is_running asks whether the end has begun. */
+		atomic_store(&gil.inside, true);
 		be_inside();
-	atomic_store(&gil.inside, false);
-	atomic_store(&gil.busy, false);
-	announce();
+		atomic_store(&gil.inside, false);
+		atomic_store(&gil.busy, false);
+		announce();
+	} while (atomic_load(&gil.work) && !atomic_exchange(&gil.busy, true));
 	return NULL;
 }
 
-static bool gil_thread_is_out(void)
+static bool gil_thread_is_done(void)
 {
-	return !atomic_load(&gil.busy);
+	return !atomic_load(&gil.busy) && !atomic_load(&gil.work);
 }
 
 /* The thread inherits the helper's mask: every signal blocked. */
-static bool start_gil_thread(void (*work)(void))
+static bool create_gil_thread(void)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
 	int r;
 
-	if (atomic_load(&gil.busy) || pthread_attr_init(&attributes) != 0)
+	if (pthread_attr_init(&attributes) != 0)
 		return false;
-	gil.work = work;
-	gil.pid =
-		getpid(); /* now, since a template looks the functions up for its children */
-	atomic_store(&gil.busy, true);
 	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	(void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	r = pthread_create(&thread, &attributes, gil_thread, NULL);
 	(void)pthread_attr_destroy(&attributes);
-	if (r != 0)
-		atomic_store(&gil.busy, false);
 	return r == 0;
+}
+
+/* Without work the thread takes the GIL and lets it go. */
+static bool want_gil_thread(work_fn *work)
+{
+	gil.pid =
+		getpid(); /* now, since a template looks the functions up for its children */
+	if (work)
+		atomic_store(&gil.work, work);
+	if (atomic_exchange(&gil.busy, true))
+		return true; /* it is there, and will see */
+	if (create_gil_thread())
+		return true;
+	atomic_store(&gil.work, NULL);
+	atomic_store(&gil.busy, false);
+	return false;
 }
 
 bool python_run_with_gil(void (*work)(void), unsigned wait_msec)
 {
-	if (!python_is_running() || !start_gil_thread(work))
+	if (!python_is_running() || !want_gil_thread(work))
 		return false;
-	return wait_until(gil_thread_is_out, after_msec(wait_msec));
+	return wait_until(gil_thread_is_done, after_msec(wait_msec));
 }
 
 bool python_yield_gil(void)
@@ -336,7 +352,7 @@ enum trimtab_gc_result python_collect(unsigned wait_msec)
 	if (wait_until(collection_has_ended, after_msec(patience)))
 		return TRIMTAB_GC_DONE;
 	if (python_is_running())
-		(void)start_gil_thread(NULL);
+		(void)want_gil_thread(NULL);
 	return wait_until(collection_has_ended, deadline) ? TRIMTAB_GC_DONE
 							  : TRIMTAB_GC_TIMEOUT;
 }

@@ -23,9 +23,9 @@ enum trimtab_gc_result python_collect(unsigned wait_msec);
 bool python_collection_is_due(void);
 
 /* Runs `work` with the GIL on a thread of its own and waits for at most wait_msec. False: not
- * run, or still waiting for the GIL or at work when the time was over; then it runs late. One
- * at a time: while one is late there is no other. `work` must not run Python code, which would
- * find itself on a thread that it does not know. */
+ * run, or still waiting for the GIL or at work when the time was over; then it runs late. There is
+ * one thread; asked for again meanwhile, the work runs once more after that. `work` must not run
+ * Python code, which would find itself on a thread that it does not know. */
 bool python_run_with_gil(void (*work)(void), unsigned wait_msec);
 
 /* Called by `work` to let others have the GIL for a moment. False: the interpreter is ending,

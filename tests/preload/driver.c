@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,10 +100,13 @@ static int make_socket(struct driver *driver, bool abstract)
 					     (size_t)length + !abstract);
 	if (abstract)
 		path[0] = '\0';
+	else
+		(void)unlink(path); /* of a test that failed under the same pid */
 	if (bind(driver->notify_fd, (struct sockaddr *)&driver->address,
 		 driver->address_length) < 0)
 		return -errno;
-	return 0;
+	/* The program may change its user. */
+	return abstract || chmod(path, 0666) == 0 ? 0 : -errno;
 }
 
 static const char *library_of(const struct driver_setup *setup)
@@ -169,8 +173,10 @@ _Noreturn static void become(struct driver *driver, const struct driver_setup *s
 		driver->page->worker_start =
 			start_ticks() + (setup->fault == FAULT_START);
 	}
-	(void)dup2(input[0], STDIN_FILENO);
-	(void)dup2(output[1], STDOUT_FILENO);
+	if (!setup->own_streams) {
+		(void)dup2(input[0], STDIN_FILENO);
+		(void)dup2(output[1], STDOUT_FILENO);
+	}
 	/* What the frame around the tests blocks or ignores is not the program's business. */
 	for (int number = 1; number < NSIG; number++)
 		(void)signal(number, SIG_DFL);
@@ -178,7 +184,7 @@ _Noreturn static void become(struct driver *driver, const struct driver_setup *s
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	set_environment(driver, setup);
-	(void)execv(arguments[0], arguments);
+	(void)execvp(arguments[0], arguments);
 	_exit(127);
 }
 
@@ -215,6 +221,18 @@ static int patience(const struct driver *driver, usec_t since)
 	return (int)usec_sub(driver->patience_msec, spent);
 }
 
+/* False when patience is at its end. */
+static bool poll_patiently(const struct driver *driver, usec_t since,
+			   struct pollfd *watched, nfds_t n_watched)
+{
+	int r;
+
+	do
+		r = poll(watched, n_watched, patience(driver, since));
+	while (r < 0 && errno == EINTR);
+	return r > 0;
+}
+
 static void note_message(struct driver *driver)
 {
 	char text[256] = "";
@@ -239,7 +257,7 @@ static bool await_flag(struct driver *driver, const bool *flag)
 		struct pollfd watched[] = { { .fd = driver->notify_fd, .events = POLLIN },
 					    { .fd = pid_fd, .events = POLLIN } };
 
-		if (poll(watched, ELEMENTS(watched), patience(driver, since)) <= 0)
+		if (!poll_patiently(driver, since, watched, ELEMENTS(watched)))
 			return false;
 		if (watched[0].revents)
 			note_message(driver);
@@ -319,7 +337,7 @@ const char *driver_hear(const struct driver *driver)
 	size_t length = 0;
 
 	while (length < sizeof line - 1) {
-		if (poll(&watched, 1, patience(driver, since)) <= 0 ||
+		if (!poll_patiently(driver, since, &watched, 1) ||
 		    read(driver->out_fd, line + length, 1) <= 0)
 			return NULL;
 		if (line[length] == '\n')
@@ -345,7 +363,7 @@ int driver_await_end(struct driver *driver)
 	struct pollfd watched = { .fd = pid_fd, .events = POLLIN };
 
 	if (!driver->ended) {
-		if (pid_fd >= 0 && poll(&watched, 1, DRIVER_PATIENCE_MSEC) <= 0)
+		if (pid_fd >= 0 && !poll_patiently(driver, time_now_usec(), &watched, 1))
 			return -SIGALRM; /* it does not end */
 		driver->ended = waitpid(driver->pid, &driver->status, 0) == driver->pid;
 	}

@@ -41,6 +41,7 @@ struct driver_setup {
 	int signal_number;	/* default: SIGUSR2 */
 	enum driver_fault fault;
 	bool abstract_socket;
+	bool own_streams;    /* the program keeps our standard input and output */
 	bool exec_pid;	     /* SYSTEMD_EXEC_PID names the program */
 	bool template;	     /* the page names nobody: the guest's "adopt" takes it */
 	const char *library; /* default: $TRIMTAB_PRELOAD_LIBRARY */

@@ -289,6 +289,8 @@ static long obey(const char *line)
 		return presence_in_system();
 	if (strncmp(line, "speed ", 6) == 0)
 		return malloc_picoseconds(strtoul(line + 6, NULL, 10));
+	if (strncmp(line, "setuid ", 7) == 0)
+		return setuid((uid_t)strtoul(line + 7, NULL, 10));
 	if (strcmp(line, "adopt") == 0)
 		return adopt();
 	if (strcmp(line, "wait") == 0)

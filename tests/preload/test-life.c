@@ -221,6 +221,31 @@ Test(life, process_returns_from_main_while_asked)
 	}
 }
 
+/* The C library changes the user of every thread by a signal of its own, which a helper that
+ * blocked simply everything would never see. */
+Test(life, application_may_change_its_user)
+{
+	struct driver driver;
+	char path[64], line[256];
+	unsigned uid = 0;
+	FILE *f;
+
+	if (geteuid() != 0)
+		cr_skip_test("only root may change its user");
+	driver = start(&(struct driver_setup){ 0 });
+	cr_assert(driver_await_hello(&driver));
+	cr_assert_eq(driver_ask(&driver, "setuid 65534"), 0);
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)driver.pid,
+		       (int)driver.page->helper_tid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof line, f))
+		(void)sscanf(line, "Uid: %u", &uid);
+	fclose(f);
+	cr_assert_eq(uid, 65534);
+	assert_serves(&driver);
+	driver_stop(&driver);
+}
+
 static int errno_at_start(enum driver_fault fault)
 {
 	char *arguments[] = { (char *)TRIMTAB_GUEST, "errno", NULL };

@@ -51,7 +51,9 @@ static void stress(const struct driver_setup *setup, char *const arguments[],
 						  (int)driver.page->signal_number, 1);
 		n_asked++;
 	}
-	cr_assert(driver_await_done(&driver), "the last request is not served");
+	cr_assert(driver_await_done(&driver),
+		  "the last request is not served; it ended with %d",
+		  driver_await_end(&driver));
 	bad = driver_ask(&driver, "stop");
 	cr_assert_eq(bad, 0, "%ld children went wrong", bad);
 	cr_assert_eq(driver_await_end(&driver), 0);
