@@ -45,8 +45,8 @@ static void answer(int fd)
 
 	if (read(fd, request, sizeof(request)) <= 0)
 		return;
-	length = snprintf(body, sizeof(body), "{\"pid\": %d, \"worker\": %s}\n", (int)getpid(),
-			  worker ? worker : "null");
+	length = snprintf(body, sizeof(body), "{\"pid\": %d, \"worker\": %s}\n",
+			  (int)getpid(), worker ? worker : "null");
 	length = snprintf(reply, sizeof(reply),
 			  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 			  "Content-Length: %d\r\nConnection: close\r\n\r\n%s",
@@ -60,7 +60,8 @@ int main(void)
 	sigset_t mask;
 
 	if (!fds || atoi(fds) < 1 || !pid || atoi(pid) != getpid()) {
-		fprintf(stderr, "plain-worker: no socket in LISTEN_FDS for this process\n");
+		fprintf(stderr,
+			"plain-worker: no socket in LISTEN_FDS for this process\n");
 		return 100;
 	}
 	sigemptyset(&mask);
