@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,9 +19,9 @@
 static pthread_key_t key;
 static pid_t pid;
 static sigset_t main_mask;
+static atomic_uint n_ours;
 
 enum {
-	THREADS_LEFT = 3, /* the main thread as a zombie, the helper, and this one */
 	POLL_MSEC = 20,
 };
 
@@ -29,7 +30,8 @@ static void *wait_and_exit(void *unused)
 	const struct timespec pause = { .tv_nsec = POLL_MSEC * 1000000L };
 
 	(void)unused;
-	while (!self_main_ended(THREADS_LEFT))
+	/* Left: the main thread as a zombie, ours, and this one. */
+	while (!self_main_ended(2 + atomic_load(&n_ours)))
 		(void)nanosleep(&pause, NULL);
 	(void)pthread_sigmask(SIG_SETMASK, &main_mask, NULL);
 	exit(EXIT_SUCCESS); /* as glibc's and musl's last thread does */
@@ -41,8 +43,9 @@ static void main_thread_left(void *value)
 	sigset_t all;
 
 	(void)value;
-	if (getpid() != pid)
-		return; /* a forked child has no helper, so nothing keeps it */
+	/* A forked child has no helper, so nothing keeps it. */
+	if (getpid() != pid || atomic_load(&n_ours) == 0)
+		return;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &main_mask);
 	if (pthread_create(&thread, NULL, wait_and_exit, NULL) == 0)
@@ -56,5 +59,11 @@ void leave_prepare(void)
 	if (pid == 0 && pthread_key_create(&key, main_thread_left) != 0)
 		return;
 	pid = getpid();
+	atomic_store(&n_ours, 1);
 	(void)pthread_setspecific(key, &key);
+}
+
+void leave_not_needed(void)
+{
+	atomic_store(&n_ours, 0);
 }

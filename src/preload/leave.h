@@ -4,5 +4,9 @@
  * would stay for ever. */
 #pragma once
 
-/* Called in the main thread of each process that gets a thread of ours. Costs nothing until that thread calls pthread_exit. */
+/* Called before a thread of ours that is to live as long as the process is started; in the main
+ * thread, in each process that gets one. Costs nothing until that thread calls pthread_exit. */
 void leave_prepare(void);
+
+/* That thread ends after all, or was not started. */
+void leave_not_needed(void);

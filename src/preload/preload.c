@@ -24,10 +24,11 @@ static int start(struct trimtab_page *page)
 	if (!page)
 		return -1;
 	notify_capture();
-	if (helper_start(page, allocator_detect()) != 0)
-		return -1;
 	leave_prepare();
-	return 0;
+	if (helper_start(page, allocator_detect()) == 0)
+		return 0;
+	leave_not_needed();
+	return -1;
 }
 
 static void come_alive(const char *page_variable)

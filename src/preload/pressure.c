@@ -175,7 +175,19 @@ static void *pressure_main(void *unused)
 	}
 	if (fd >= 0)
 		(void)close(fd);
+	leave_not_needed();
 	return NULL;
+}
+
+static int start_thread(void)
+{
+	int r;
+
+	leave_prepare();
+	r = thread_start(pressure_main);
+	if (r < 0)
+		leave_not_needed();
+	return r;
 }
 
 /* The C library has put malloc in order for the child before it calls this. */
@@ -183,8 +195,7 @@ static void after_fork_in_child(void)
 {
 	int saved_errno = errno;
 
-	if (thread_start(pressure_main) == 0)
-		leave_prepare();
+	(void)start_thread();
 	errno = saved_errno;
 }
 
@@ -230,8 +241,6 @@ void pressure_start(void)
 	if (!capture_environment() || !started_by_manager())
 		return;
 	(void)allocator_detect();
-	if (!allocator_can_release() || thread_start(pressure_main) < 0)
-		return;
-	leave_prepare();
-	follow_forks();
+	if (allocator_can_release() && start_thread() == 0)
+		follow_forks();
 }

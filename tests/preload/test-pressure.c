@@ -171,6 +171,18 @@ Test(pressure, absent_where_it_is_not_wanted)
 	assert_absent(variable, "MEMORY_PRESSURE_WRITE=?");
 }
 
+/* With our thread gone nothing keeps the process, and nothing may wait for that thread. */
+Test(pressure, process_ends_where_the_thread_did)
+{
+	const char *const environment[] = { variable, NULL };
+	struct driver driver = start(environment, true);
+
+	cr_assert(presence_becomes(&driver, ABSENT));
+	driver_say(&driver, "exit-main-thread");
+	cr_assert_eq(driver_await_end(&driver), 0);
+	driver_stop(&driver);
+}
+
 /* A child of one of our workers: its page names another process, and that says enough. */
 Test(pressure, absent_in_children_of_a_worker)
 {
