@@ -163,6 +163,18 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+void worker_hurry(struct worker *w)
+{
+	usec_t patience = w->supervisor->launch->graceful_usec, until = USEC_NEVER;
+	usec_t now = supervisor_now(w->supervisor);
+
+	worker_send_signal(w, SIGINT);
+	/* It may have been asked long ago, when there was more time. */
+	if (w->state == WORKER_DRAINING && w->deadline &&
+	    sd_event_source_get_time(w->deadline, &until) >= 0 && until > usec_add(now, patience))
+		arm_deadline(w, patience);
+}
+
 static int on_silence(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	(void)source;

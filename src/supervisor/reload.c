@@ -42,7 +42,7 @@ static void ask_everybody(struct supervisor *s, bool graceful)
 	for (struct worker *w = s->workers; w; w = w->next) {
 		worker_event(w, WORKER_ASKED, graceful ? HAND_ASKED : HAND_STOP);
 		if (!graceful)
-			worker_send_signal(w, SIGINT);
+			worker_hurry(w);
 	}
 	supervisor_wake(s);
 }

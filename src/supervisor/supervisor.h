@@ -224,6 +224,8 @@ void worker_event(struct worker *w, enum worker_event event, enum our_hand hand)
 /* The worker that a message of this process belongs to, or NULL. */
 struct worker *worker_of_pid(struct supervisor *s, pid_t pid);
 void worker_send_signal(const struct worker *w, int signal_number);
+/* For a worker that was asked to go: SIGINT, and no more than graceful_usec from now. */
+void worker_hurry(struct worker *w);
 void worker_free(struct worker *w);
 int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata);
 int on_orphan(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata);
