@@ -224,7 +224,7 @@ class Pool:
                                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         **popen)
         self.pid = self.process.pid
-        self.records, self.raw = [], []
+        self.records = []
         self._changed = threading.Condition()
         self._ended = False
         self._watched = {}
@@ -245,7 +245,6 @@ class Pool:
                     pid = int(record["TRIMTAB_PID"])
                     self._watched[pid] = Watched(pid)
             with self._changed:
-                self.raw.append(text)
                 self.records.append(record)
                 self._changed.notify_all()
         with self._changed:
@@ -285,7 +284,10 @@ class Pool:
             return len(self.records)
 
     def log(self, n=60):
-        return "\n".join(self.raw[-n:])
+        """The last records, short, for people."""
+        return "\n".join(
+            f"{r.get('TRIMTAB_EVENT') or r.get('TRIMTAB_WORKER', '?')}: "
+            f"{r.get('MESSAGE', r.get('RAW'))}" for r in self.records[-n:])
 
     def wait_ready(self, n_workers=None):
         """Until the pool serves, or so many workers have become ready in all."""
