@@ -5,6 +5,7 @@
  * returns. */
 #include "preload/helper.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -158,14 +159,19 @@ static bool meant_for_process(const siginfo_t *info)
 	return action.sa_handler != SIG_DFL || self_main_blocks(info->si_signo);
 }
 
+static void turn_to_futex(void)
+{
+	helper.wake = TRIMTAB_WAKE_FUTEX;
+	publish(&helper.page->waits, TRIMTAB_WAKE_FUTEX);
+}
+
 static void take_foreign_signal(siginfo_t *info)
 {
 	atomic_fetch_add_explicit(&helper.page->n_foreign_signals, 1,
 				  memory_order_relaxed);
 	if (!meant_for_process(info))
 		return;
-	helper.wake = TRIMTAB_WAKE_FUTEX;
-	publish(&helper.page->waits, TRIMTAB_WAKE_FUTEX);
+	turn_to_futex();
 	/* To our own tid, which stands for the process as its pid does: the kernel compares the
 	 * number with the caller's tid before it lets a process send what claims to come from
 	 * kill(2), and answers EPERM to the pid. */
@@ -179,10 +185,14 @@ static void wait_for_signal(const struct timespec *timeout)
 
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, helper.signal_number);
-	/* Not sigtimedwait(3): glibc shows SI_TKILL as SI_USER. EINTR is the C library's own
-	 * signal for setuid(2), or SIGCONT. */
-	if (syscall(SYS_rt_sigtimedwait, &set, &info, timeout, (size_t)_NSIG / 8) < 0)
+	/* Not sigtimedwait(3): glibc shows SI_TKILL as SI_USER. */
+	if (syscall(SYS_rt_sigtimedwait, &set, &info, timeout, (size_t)_NSIG / 8) < 0) {
+		/* EINTR is the C library's own signal for setuid(2), or SIGCONT. Anything else
+		 * is a filter's word, and would come again at once. */
+		if (errno != EINTR && errno != EAGAIN)
+			turn_to_futex();
 		return;
+	}
 	if (info.si_code != SI_QUEUE ||
 	    (uint32_t)info.si_value.sival_int != helper.cookie_low)
 		take_foreign_signal(&info);
