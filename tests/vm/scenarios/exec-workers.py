@@ -18,6 +18,8 @@ workers = {N}
 bind = 127.0.0.1:8301
 [restart]
 min-gap = 1s
+; uvicorn never says READY=1, and takes ten seconds to start here
+ready-after = 30s
 """
 
 

@@ -1,6 +1,6 @@
 """One request that fills the heap by half the worker's limit in a second, and frees it: a burst is
 no leak, so the worker is trimmed once it is over, not replaced, and no request fails."""
-from vmtest import Load, Pool, ask, equal, note
+from vmtest import Load, Pool, ask, check, equal, note
 from vmtest.journal import number
 
 TIMEOUT = 240
@@ -33,10 +33,12 @@ def scenario():
             # It crosses its mark while it still grows, and a trim then finds nothing to give
             # back; the one that counts comes after.
             record = pool.wait_record("trim", TRIMTAB_WORKER=worker, where=halved)
+            now = pool.leaf(worker).number("memory.current")
         load.expect_no_failure()
         equal(pool.records("exit"), [], "exits")
         equal(pool.wait_serving(2), pids, "pids of the workers")
         before, after = (number(record, f"TRIMTAB_{when}_BYTES") for when in ("BEFORE", "AFTER"))
+        check(now * 2 < before, f"memory.current is {now} after a trim from {before}")
         trims = len(pool.records("trim", TRIMTAB_WORKER=worker))
         note(f"{trims} trims until it helped ({record['TRIMTAB_REASON']}), requests: {load}")
     return f"{before // MIB} -> {after // MIB} MiB"
