@@ -71,7 +71,8 @@ class Notifier:
     of reach. It is connected anew when the supervisor behind it was replaced.
     """
 
-    def __init__(self, address):
+    def __init__(self, address, before_first=None):
+        self._before_first = before_first
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._usable = address[:1] in ("/", "@")
         self._pid = os.getpid()
@@ -104,6 +105,9 @@ class Notifier:
         # A child of the application inherits our signal handlers, but is not the worker.
         if not self._usable or os.getpid() != self._pid:
             return True
+        if self._before_first:
+            before_first, self._before_first = self._before_first, None
+            before_first()
         for _ in range(2):
             connected = self._socket or self._connect()
             if connected is None:
@@ -405,7 +409,7 @@ def take_request_limit(cfg):
     return limit
 
 
-def build_worker(app, notifier):
+def build_worker(app, notifier, log=None):
     """Do what gunicorn's master does up to its fork. Returns worker, server and heartbeat."""
     import gunicorn
     from gunicorn import debug
@@ -415,7 +419,7 @@ def build_worker(app, notifier):
         debug.spew()
     add_python_paths(cfg)
     os.environ["SERVER_SOFTWARE"] = gunicorn.SERVER_SOFTWARE
-    log = cfg.logger_class(cfg)
+    log = log or cfg.logger_class(cfg)
     worker_class = cfg.worker_class
     os.environ.update(cfg.env)
     sockets = inherited_sockets(cfg, log)
@@ -498,14 +502,18 @@ def set_parent_death_signal(number):
 
 # ---- the worker's life
 
-def work(app=None):
-    """Become one worker, of an application that is loaded or is not. Returns the exit status."""
-    notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
+def work():
+    """Become one worker. Returns the exit status."""
     if expected_parent() != os.getppid():
         return 0
+    return work_with(Notifier(os.environ.get("NOTIFY_SOCKET", "")))
+
+
+def work_with(notifier, app=None, log=None):
+    """The same, with gunicorn's application and logger where they are there already."""
     try:
         app = app or load_application()
-        worker, server, heartbeat = build_worker(app, notifier)
+        worker, server, heartbeat = build_worker(app, notifier, log)
     except SystemExit as leave:
         tell_boot_error(notifier, leave)
         raise

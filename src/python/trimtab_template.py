@@ -35,6 +35,8 @@ import trimtab_gunicorn as adapter
 PACKET_SIZE = 8192
 N_FDS_MAX = 3
 DEATH_SIGNAL = adapter.parent_death_signal()
+LIBC = ctypes.CDLL(None)  # once: each is a class of its own, built of memory that workers share
+ADOPT = getattr(LIBC, "trimtab_preload_adopt", None)  # where the preload library is loaded
 
 # What worker classes import when they begin to serve, by the module they come from.
 IMPORTED_LATE = {
@@ -60,9 +62,13 @@ def main(arguments):
     except Exception as error:
         return report(error)
     warn_of_what_no_fork_survives()
+    try:
+        log = app.cfg.logger_class(app.cfg)  # as gunicorn: opened once, inherited
+    except Exception as error:
+        return report(error)
     settle()
     supervisor.send(b"ready")
-    return serve_forks(supervisor, app)
+    return serve_forks(supervisor, app, log)
 
 
 # ---- loading
@@ -140,14 +146,14 @@ def settle():
     gc.freeze()
     end_threads_of_libraries()
     try:
-        ctypes.CDLL(None).malloc_trim(0)
+        LIBC.malloc_trim(0)
     except (AttributeError, OSError):
         pass  # another C library
 
 
 # ---- forking
 
-def serve_forks(supervisor, app):
+def serve_forks(supervisor, app, log):
     """Returns an exit status: the template's at the end of the socket, or a worker's."""
     while True:
         text, fds = receive(supervisor)
@@ -163,7 +169,7 @@ def serve_forks(supervisor, app):
         else:
             if pid == 0:
                 supervisor.close()
-                return become_worker(app, named, lines[1:], other)
+                return become_worker(app, log, named, lines[1:], other)
             supervisor.send(b"forked %s %d" % (number.encode(), pid))
             with other, contextlib.suppress(OSError):  # it may have died already
                 other.send(b"go", MSG_NOSIGNAL)
@@ -271,7 +277,7 @@ def end_threads_of_libraries():
         os.waitpid(pid, 0)
 
 
-def become_worker(app, named, environment, template):
+def become_worker(app, log, named, environment, template):
     """Returns the worker's exit status, for main() to leave with as any program does."""
     os.setsid()
     if "output" in named:
@@ -282,23 +288,31 @@ def become_worker(app, named, environment, template):
     os.environ["LISTEN_PID"] = str(os.getpid())
     if "WATCHDOG_USEC" in os.environ:
         os.environ["WATCHDOG_PID"] = str(os.getpid())
-    wait_until_known(template)
-    if DEATH_SIGNAL:
-        adapter.set_parent_death_signal(DEATH_SIGNAL)  # a fork clears it
-        if os.getppid() != supervisor_pid():
-            os._exit(0)
-    if page and "page" in named:
-        adopt_page(named["page"], page.rsplit(":", 1)[1])
+    page_fd = named.pop("page", None)
     for fd in named.values():
         os.close(fd)
-    return adapter.work(app)
+
+    def arrive():
+        wait_until_known(template)
+        if page and page_fd is not None:
+            adopt_page(page_fd, page.rsplit(":", 1)[1])
+            os.close(page_fd)
+
+    notifier = adapter.Notifier(os.environ.get("NOTIFY_SOCKET", ""), arrive)
+    return adapter.work_with(notifier, app, log)
 
 
 def wait_until_known(template):
-    """Until we are the supervisor's child and it has been told so: only then it hears us."""
+    """Until we are the supervisor's child and it has been told so: only then it hears us. By the
+    time that a worker has something to say this has long been so."""
     with template:
         if template.recv(2) != b"go":
             os._exit(0)  # the template is gone, and what it did not tell nobody waits for
+    if DEATH_SIGNAL:
+        # Neither before, since the end of the parent between us and the supervisor sends it.
+        LIBC.prctl(adapter.PR_SET_PDEATHSIG, DEATH_SIGNAL, 0, 0, 0)
+    if os.getppid() != supervisor_pid():
+        os._exit(0)
 
 
 def supervisor_pid():
@@ -307,11 +321,8 @@ def supervisor_pid():
 
 def adopt_page(fd, cookie):
     """Bring the preload library to life in this process, which it has not been loaded for."""
-    try:
-        adopt = ctypes.CDLL(None).trimtab_preload_adopt
-    except AttributeError:
-        return  # it is not loaded here
-    adopt(b"%d:%d:%s" % (fd, os.getpid(), cookie.encode()))
+    if ADOPT:
+        ADOPT(b"%d:%d:%s" % (fd, os.getpid(), cookie.encode()))
 
 
 if __name__ == "__main__":
