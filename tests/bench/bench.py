@@ -1,11 +1,14 @@
 """Measures a trimtab supervisor beside a gunicorn master, both alive in the same run.
 
     idle     memory (PSS) and wakeups of the process that supervises, over an idle minute
-    replace  kill -9 of a worker to the next answer, median of several kills
+    replace  kill -9 of a worker to the next answer, median of several kills: what a small
+             application takes, and the example (numpy) loaded before the fork in both
+    memory   (--memory) PSS of all processes with 16 workers of the example, after requests
 
 Every figure comes in pairs and as a ratio: the machine is shared, and only the ratio travels.
 """
 import argparse
+import collections
 import http.client
 import os
 import pathlib
@@ -23,6 +26,9 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [PID]
 '''
+
+
+EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "packaging" / "example"
 
 
 class Server:
@@ -45,7 +51,7 @@ class Server:
         """The pid that answers, or None."""
         try:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-            connection.request("GET", "/", headers={"Connection": "close"})
+            connection.request("GET", "/pid", headers={"Connection": "close"})
             return int(connection.getresponse().read())
         except (OSError, http.client.HTTPException):
             return None
@@ -81,17 +87,18 @@ def free_port():
         return s.getsockname()[1]
 
 
+def start_one(name, build, folder, workers, arguments):
+    port = free_port()
+    words = ["-w", str(workers), "-b", "127.0.0.1:%d" % port] + arguments + ["app:app"]
+    command = ["gunicorn"] + words
+    if name == "trimtab":
+        command = [build + "/src/trimtab", "--set", "pool.name=bench-%d" % port,
+                   "--set", "log.level=warning"] + command
+    return Server(name, command, folder, port)
+
+
 def start(build, folder, workers, arguments):
-    servers = []
-    for name in ("trimtab", "gunicorn"):
-        port = free_port()
-        words = ["-w", str(workers), "-b", "127.0.0.1:%d" % port] + arguments + ["app:app"]
-        command = ["gunicorn"] + words
-        if name == "trimtab":
-            command = [build + "/src/trimtab", "--set", "pool.name=bench-%d" % port,
-                       "--set", "log.level=warning"] + command
-        servers.append(Server(name, command, folder, port))
-    return servers
+    return [start_one(name, build, folder, workers, arguments) for name in ("trimtab", "gunicorn")]
 
 
 def row(what, ours, theirs, unit):
@@ -129,15 +136,43 @@ def time_one_kill(server):
 
 
 def replace(build, folder, kills):
-    servers = start(build, folder, 1, ["-k", "gthread"])
-    times = {server.name: [] for server in servers}
-    for _ in range(kills):
-        for server in servers:  # interleaved: both see the same noise
-            times[server.name].append(time_one_kill(server))
-    row("kill -9 of the only worker to the next answer",
-        statistics.median(times["trimtab"]), statistics.median(times["gunicorn"]), "ms")
-    for server in servers:
+    example = ["--chdir", str(EXAMPLE)]
+    for label, extra in (("kill -9 of the only worker to the next answer", []),
+                         ("the same, example application", example),
+                         ("the same, with --preload", example + ["--preload"])):
+        servers = start(build, folder, 1, ["-k", "gthread"] + extra)
+        times = {server.name: [] for server in servers}
+        for _ in range(kills):
+            for server in servers:  # interleaved: both see the same noise
+                times[server.name].append(time_one_kill(server))
+        row(label, statistics.median(times["trimtab"]), statistics.median(times["gunicorn"]), "ms")
+        for server in servers:
+            server.stop()
+
+
+def serve_each(server, workers, requests):
+    """Until every worker has answered that often; returns the pids."""
+    answered = collections.Counter()
+    deadline = time.monotonic() + 120
+    while len(answered) < workers or min(answered.values()) < requests:
+        if time.monotonic() > deadline:
+            sys.exit("bench: %s: not every worker answers: %s" % (server.name, answered))
+        answered[server.answer()] += 1
+    return answered
+
+
+def memory(build, folder, workers, requests):
+    """One after the other: 16 workers each, and sharing a kernel page cache changes no PSS."""
+    arguments = ["-k", "gthread", "--chdir", str(EXAMPLE)]
+    used = {}
+    for name, extra in (("trimtab", ["--preload"]), ("gunicorn", []), ("gunicorn", ["--preload"])):
+        server = start_one(name, build, folder, workers, arguments + extra)
+        serve_each(server, workers, requests)
+        used[name, bool(extra)] = server.whole_pss_mib()
         server.stop()
+    for label, theirs in (("", False), (" --preload", True)):
+        row("all processes, %d workers, to gunicorn%s" % (workers, label),
+            used["trimtab", True], used["gunicorn", theirs], "MiB")
 
 
 def main():
@@ -146,12 +181,16 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--idle", type=float, default=60, help="seconds to watch (60)")
     parser.add_argument("--kills", type=int, default=10, help="kills to take the median of (10)")
+    parser.add_argument("--memory", action="store_true",
+                        help="measure 16 workers of the example application too (a minute or two)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "app.py").write_text(APP)
         print("%-46s %9s %9s  %-5s %s" % ("", "trimtab", "gunicorn", "", "   ratio"))
         replace(options.build, folder, options.kills)
+        if options.memory:
+            memory(options.build, folder, workers=16, requests=400)
         idle(options.build, folder, options.idle)
 
 
