@@ -81,7 +81,10 @@ int trim_ask(struct worker *w, enum reason reason)
 	if (w->hello)
 		r = trimpage_request(&w->page, w->pid, operations, GC_WAIT_MSEC);
 	if (r < 0) {
-		w->hello = false; /* it runs another program now, or is ending */
+		/* Busy: it still owes the answer to an earlier request that was given up. Else it runs
+		 * another program now, or is ending. */
+		if (r != -EBUSY)
+			w->hello = false;
 		policy_note_trim_lost(s->policy, w->slot->number - 1, supervisor_now(s));
 		return r;
 	}

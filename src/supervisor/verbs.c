@@ -147,9 +147,11 @@ static struct json_object *trim(struct supervisor *s, unsigned number,
 	if (!slot || !slot->worker || slot->worker->state != WORKER_SERVING)
 		return control_error("worker %u does not serve now", number);
 	r = trim_ask(slot->worker, REASON_OPERATOR);
-	if (r == -EBUSY)
+	if (r == -EBUSY && s->trim.worker)
 		return control_error("worker %u is trimming just now; try again",
 				     s->trim.worker->slot->number);
+	if (r == -EBUSY)
+		return control_error("worker %u has not answered an earlier request", number);
 	if (r == -ENOTCONN)
 		return control_error("worker %u does not take trim requests: its program is static, "
 				     "or libtrimtab-preload.so is off or did not load", number);
