@@ -163,8 +163,11 @@ static void fit_target(struct supervisor *s)
 {
 	while (s->n_slots < s->target && setup_slot(s, &s->slots[s->n_slots]) == 0)
 		s->n_slots++;
-	for (unsigned i = 0; i < s->n_slots; i++)
+	for (unsigned i = 0; i < s->n_slots; i++) {
 		s->slots[i].retire = i >= s->target;
+		if (s->slots[i].retire)
+			answer_recycle(&s->slots[i], "it is one too many now, and goes for good");
+	}
 	s->limits_read_usec = 0; /* shares have changed */
 	supervisor_wake(s);
 }
