@@ -23,6 +23,10 @@
 /* gunicorn's workers dump their stacks on SIGABRT; longer than this and they hang. */
 #define DUMP_USEC (2 * USEC_PER_SEC)
 
+/* gunicorn's master looks at its workers once a second, and its gthread workers beat no more often
+ * than that: exactly at their timeout they are not silent yet. */
+#define GUNICORN_LOOK_USEC USEC_PER_SEC
+
 /* Messages taken from the notification socket in one turn of the loop. */
 #define NOTIFY_BATCH 64
 
@@ -72,6 +76,8 @@ static void arm_silence(struct worker *w)
 	struct supervisor *s = w->supervisor;
 	usec_t patience = s->launch->watchdog_usec;
 
+	if (patience > 0 && s->launch->gunicorn)
+		patience = usec_add(patience, GUNICORN_LOOK_USEC);
 	if (patience > 0)
 		supervisor_arm(s, &w->silence, usec_add(supervisor_now(s), patience), on_silence, w);
 }
