@@ -116,7 +116,9 @@ static void consider_memory(struct round *r, struct plan_entry *e)
 
 	if (limit == UINT64_MAX)
 		return;
-	if (s->hold.active || s->hold.spent)
+	if (s->hold.spent ||
+	    (s->hold.active &&
+	     r->now >= usec_add(s->hold.since_usec, TRIPWIRE_HOLD_DUE_USEC)))
 		no_later(e, r->now, r->now, REASON_MEMORY, /* hard= */ true);
 	else if (is_established(r, s))
 		no_later(e, planned_start(r, s), last_call(r, s), REASON_MEMORY,

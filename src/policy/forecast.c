@@ -308,6 +308,7 @@ static void fit_history(struct forecast *f)
 	if (level > latest_peak(f))
 		level = latest_peak(f);
 	level += fit.lift;
+	f->expected_bytes = level > 0 ? (uint64_t)level : 0;
 	if (level < f->points[f->n_points - 1].peak_bytes)
 		level = f->points[f->n_points - 1].peak_bytes;
 	f->n_fitted = n;
@@ -333,6 +334,7 @@ void forecast_fell(struct forecast *f, uint64_t bytes)
 		f->points[i].peak_bytes -= fall;
 	}
 	f->level_bytes = u64_sub(f->level_bytes, bytes);
+	f->expected_bytes = u64_sub(f->expected_bytes, bytes);
 	f->n_doubts = 0;
 }
 

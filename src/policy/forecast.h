@@ -34,8 +34,10 @@ struct forecast {
 	uint64_t doubted_bytes;
 
 	/* The fit as of the last sample. */
-	uint32_t n_fitted;    /* points behind it */
-	uint64_t level_bytes; /* where the peaks are now */
+	uint32_t n_fitted;	 /* points behind it */
+	uint64_t expected_bytes; /* where history would have the peaks now */
+	uint64_t
+		level_bytes; /* where they are: there, or where one was just seen above it */
 	uint64_t noise_bytes; /* how far samples usually lie from it */
 	int64_t rate;	      /* bytes per second that they rise */
 	uint64_t rate_error;  /* one standard deviation of it */

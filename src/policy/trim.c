@@ -257,8 +257,7 @@ bool trim_is_coming(const struct round *r, uint32_t slot)
 		return true;
 	return r->limits->trim_enabled && may_trim(r, slot) &&
 	       s->trim.record.n_futile < FUTILE_BEFORE_RESTART &&
-	       !policy_trimming_is_futile(r->p) &&
-	       r->now >= trim_earliest(s) &&
+	       !policy_trimming_is_futile(r->p) && r->now >= trim_earliest(s) &&
 	       s->usage_bytes >= tripwire_mark(r->limits, s) &&
 	       trim_expected_yield(r->p, s) >= least_yield(r->limits, s->usage_bytes);
 }

@@ -7,6 +7,9 @@
 #define STEP_MIN_BYTES (8 * MIB)
 #define STEP_PERMYRIAD 400
 
+/* Between two looks at a hold that may yet turn out to be a mere request. */
+#define HOLD_LOOK_USEC (500 * USEC_PER_MSEC)
+
 /* A hold that moves neither usage nor reclaim for so long only hurts. */
 #define HOLD_WINDOW_USEC (5 * USEC_PER_SEC)
 #define HOLD_PROGRESS_BYTES \
@@ -71,8 +74,8 @@ uint64_t tripwire_brake_line(uint64_t max_bytes, usec_t brake_usec)
 	return low;
 }
 
-/* The slot's own line, with time for every other worker to have its turn first. Kept, since it
- * is asked for at every sample and changes with the limit alone. */
+/* The slot's own line, with time for every other worker to have its turn first: when several run
+ * away at once, it is too late to think of it. Kept, since it is asked for at every sample. */
 static uint64_t brake_line(const struct policy *p, const struct limits *limits,
 			   struct slot_memory *s)
 {
@@ -96,7 +99,7 @@ static bool fits_slow_growth(const struct forecast *f, uint64_t most, usec_t win
 	uint64_t rate = f->rate > 0 ? (uint64_t)f->rate : 0;
 
 	rate = u64_add(rate, u64_add(f->rate_error, f->rate_error));
-	return f->span_usec >= window && peak <= u64_add(f->level_bytes, step) &&
+	return f->span_usec >= window && peak <= u64_add(f->expected_bytes, step) &&
 	       u64_mul_div(rate, window, USEC_PER_SEC) < most;
 }
 
@@ -303,6 +306,9 @@ static void check_hold(struct round *r, uint32_t i)
 		}
 		hold_watch(&s->hold, s, seen, r->now);
 	}
+	/* Looked at closely at first: one look below the line ends it. */
+	if (r->now < usec_add(s->hold.since_usec, TRIPWIRE_HOLD_DUE_USEC))
+		round_wake(r, usec_add(r->now, HOLD_LOOK_USEC));
 	round_wake(r, usec_add(s->hold.checked_usec, HOLD_WINDOW_USEC));
 	round_wake(r, end);
 }

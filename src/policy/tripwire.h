@@ -11,6 +11,9 @@
 /* The brake line is never lower than this share of the limit. */
 #define TRIPWIRE_LINE_MIN_PERMYRIAD 8500
 
+/* A hold that lasts so long is no mere request: the worker has to go. */
+#define TRIPWIRE_HOLD_DUE_USEC (3 * USEC_PER_SEC)
+
 /* Space above the present charge that a worker gets before it meets the tripwire again. */
 uint64_t tripwire_step(const struct limits *limits, const struct slot_memory *slot);
 
@@ -18,8 +21,7 @@ uint64_t tripwire_step(const struct limits *limits, const struct slot_memory *sl
  * max_bytes, but not below the least share of it. UINT64_MAX gives UINT64_MAX. */
 uint64_t tripwire_brake_line(uint64_t max_bytes, usec_t brake_usec);
 
-/* The slot's own brake line, later where others may have their turn first; UINT64_MAX while its
- * growth is so slow that it needs none. */
+/* The slot's own brake line; UINT64_MAX while its growth is so slow that it needs none. */
 uint64_t tripwire_ceiling(const struct policy *p, const struct limits *limits,
 			  struct slot_memory *slot);
 
