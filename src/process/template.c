@@ -26,8 +26,9 @@ int template_pair(int *ret_ours, int *ret_theirs)
 /* "fork 3 output leaf page" and the environment, a line each. */
 static int write_request(const struct template_request *q, char *text, size_t size)
 {
-	int n = snprintf(text, size, "fork %u%s%s%s", q->worker, q->output_fd >= 0 ? " output" : "",
-			 q->leaf_fd < 0 ? "" : q->join ? " join" : " leaf",
+	const char *leaf = q->join ? " join" : " leaf";
+	int n = snprintf(text, size, "fork %u%s%s%s", q->worker,
+			 q->output_fd >= 0 ? " output" : "", q->leaf_fd >= 0 ? leaf : "",
 			 q->page_fd >= 0 ? " page" : "");
 	size_t used = (size_t)n;
 
