@@ -1,8 +1,9 @@
 """Started by systemd from the packaged unit: READY comes with the first worker that is ready, four
-workers answer from their own cgroups, the journal has every step, and a stop leaves nothing."""
+workers answer from their own cgroups, the journal has every step, `systemctl reload` replaces them
+without a failed request, and a stop leaves nothing."""
 import re
 
-from vmtest import Pool, ask_each, check, equal, note, run
+from vmtest import Load, Pool, ask_each, check, equal, note, run
 from vmtest.journal import MICROSECONDS, number, seconds
 
 TIMEOUT = 200
@@ -15,6 +16,8 @@ gunicorn = -k gthread --threads 4 light:app
 chdir = /payload/example
 workers = {N}
 bind = 127.0.0.1:8000
+[restart]
+min-gap = 1s
 [log]
 level = debug
 """
@@ -69,6 +72,19 @@ def workers_speak_under_their_names(pool, pids):
                           and "TRIMTAB_EVENT" not in r, _PID=pid)
 
 
+def reloaded(pool, pids):
+    with Load(ADDRESS) as load:
+        run("systemctl", "reload", pool.name)
+        for pid in pids.values():
+            end = pool.wait_record("exit", TRIMTAB_PID=pid)
+            equal(end.get("TRIMTAB_CAUSE"), "asked", "cause of an end by reload")
+        now = pool.wait_serving(N)
+    load.expect_no_failure()
+    equal(set(now.values()) & set(pids.values()), set(), "workers that outlived the reload")
+    note(f"requests during the reload: {load}")
+    return now
+
+
 def scenario():
     with Pool("shop", INI, MemoryMax="600M") as pool:
         ready_after_first_worker(pool)
@@ -79,6 +95,7 @@ def scenario():
         journal_has_every_step(pool, pids)
         workers_speak_under_their_names(pool, pids)
         check(pool.show("StatusText"), "systemctl status shows no text")
+        pids = reloaded(pool, pids)
         cgroup = pool.cgroup
         run("systemctl", "stop", pool.name)
         equal(pool.show("Result"), "success", "result of the unit")
