@@ -1,12 +1,20 @@
 /* Leaves. They hold workers and nothing else; limits are set by the supervisor. */
 #include "process/leaf.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/cleanup.h"
+
+enum {
+	EMPTY_TRIES = 10,
+	EMPTY_MSEC = 100,	/* each */
+};
 
 /* Only when something is inside: a kill that is not needed costs the leaf its clone3. */
 static void kill_leftovers(struct leaf *leaf)
@@ -39,17 +47,33 @@ static void cleanup_leaf(struct leaf **leaf)
 	(void)leaf_free(*leaf);
 }
 
+static struct leaf *find_named(const struct leaves *all, const char *name)
+{
+	for (struct leaf *l = all->first; l; l = l->next)
+		if (strcmp(l->name, name) == 0)
+			return l;
+	return NULL;
+}
+
 /* worker-3, then worker-3.2, worker-3.3, ...: the first name that no leaf has yet. */
 static void pick_name(const struct leaves *all, unsigned number, char *name, size_t size)
 {
-	unsigned same = 0;
+	(void)snprintf(name, size, "worker-%u", number);
+	for (unsigned i = 2; find_named(all, name); i++)
+		(void)snprintf(name, size, "worker-%u.%u", number, i);
+}
 
-	for (const struct leaf *l = all->first; l; l = l->next)
-		same += l->number == number;
-	if (same == 0)
-		(void)snprintf(name, size, "worker-%u", number);
-	else
-		(void)snprintf(name, size, "worker-%u.%u", number, same + 1);
+/* The slot in a name that pick_name() made. */
+static bool parse_name(const char *name, unsigned *ret_number)
+{
+	unsigned nth;
+	int end = 0;
+
+	if (sscanf(name, "worker-%u%n", ret_number, &end) == 1 && name[end] == '\0')
+		return *ret_number > 0;
+	end = 0;
+	return sscanf(name, "worker-%u.%u%n", ret_number, &nth, &end) == 2 && name[end] == '\0' &&
+	       *ret_number > 0;
 }
 
 static int make(struct leaves *all, unsigned number, const char *name, struct leaf **ret)
@@ -77,22 +101,50 @@ static int make(struct leaves *all, unsigned number, const char *name, struct le
 	return 0;
 }
 
+void leaves_take_over(struct leaves *all)
+{
+	int fd = openat(all->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!dir) {
+		(void)close_fd(fd);
+		return;
+	}
+	while ((entry = readdir(dir))) {
+		struct leaf *leaf;
+		unsigned number = 0;
+
+		if (entry->d_type != DT_DIR || strlen(entry->d_name) >= sizeof(leaf->name) ||
+		    (!parse_name(entry->d_name, &number) && strcmp(entry->d_name, "template") != 0))
+			continue;
+		if (make(all, number, entry->d_name, &leaf) == 0)
+			leaf->unclean = true;
+	}
+	(void)closedir(dir);
+}
+
 int leaf_take_named(struct leaves *all, const char *name, struct leaf **ret)
 {
-	int r = make(all, 0, name, ret);
+	struct leaf *leaf = find_named(all, name);
+	int r = leaf ? 0 : make(all, 0, name, &leaf);
 
-	if (r == 0)
-		(*ret)->taken = true;
-	return r;
+	if (r < 0)
+		return r;
+	leaf->taken = true;
+	*ret = leaf;
+	return 0;
 }
 
 static struct leaf *find_free(const struct leaves *all, unsigned number)
 {
 	struct leaf *best = NULL;
 
+	/* The plainest name, for those who look: worker-3 before worker-3.2. */
 	for (struct leaf *l = all->first; l; l = l->next)
-		if (l->number == number && !l->taken && leaf_settle(l))
-			best = l; /* the list is newest first: the last is the plainest name */
+		if (l->number == number && !l->taken && leaf_settle(l) &&
+		    (!best || strverscmp(l->name, best->name) < 0))
+			best = l;
 	return best;
 }
 
@@ -141,6 +193,22 @@ void leaf_release(struct leaf *leaf)
 	(void)leaf_settle(leaf);
 }
 
+/* What was killed is gone in a moment, and a directory is not removed before. Not for ever: a task
+ * in an uninterruptible sleep may take its time. */
+static void wait_empty(const struct leaf *leaf)
+{
+	auto_close int fd = -1;
+	bool populated = true;
+
+	if (cgroup_open_populated(leaf->dir_fd, &fd) != 0)
+		return;
+	for (int i = 0; i < EMPTY_TRIES && cgroup_read_populated(fd, &populated) == 0 && populated; i++) {
+		struct pollfd p = { .fd = fd, .events = POLLPRI };
+
+		(void)poll(&p, 1, EMPTY_MSEC);
+	}
+}
+
 void leaves_done(struct leaves *all)
 {
 	while (all->first) {
@@ -148,6 +216,7 @@ void leaves_done(struct leaves *all)
 
 		all->first = leaf->next;
 		kill_leftovers(leaf);
+		wait_empty(leaf);
 		(void)cgroup_remove(all->root_fd, leaf->name);
 		(void)leaf_free(leaf);
 	}

@@ -39,6 +39,10 @@ struct leaves {
  * limits that the last worker left. Returns 0 or -errno. */
 int leaf_take(struct leaves *all, unsigned number, struct leaf **ret);
 
+/* Kills what a supervisor that was itself killed has left in leaves below the root, and keeps these
+ * leaves: for reuse, and to be removed at the end. Call once, before any is taken. */
+void leaves_take_over(struct leaves *all);
+
 /* As leaf_take, for a leaf that belongs to no slot. */
 int leaf_take_named(struct leaves *all, const char *name, struct leaf **ret);
 
@@ -52,5 +56,6 @@ void leaf_release(struct leaf *leaf);
 /* Looks again whether an unclean leaf is empty now. Returns true when it is clean. */
 bool leaf_settle(struct leaf *leaf);
 
-/* Kills everything left, removes the directories, frees the objects. */
+/* Kills everything left, removes the directories, frees the objects. Waits for what was killed, a
+ * second for each leaf at most. */
 void leaves_done(struct leaves *all);

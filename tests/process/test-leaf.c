@@ -171,6 +171,55 @@ Test(leaf, a_directory_that_a_dead_supervisor_left)
 	cr_assert_not(there("worker-1"));
 }
 
+/* A pool with more workers than the new one has, of whose leaves some are not to be used. */
+Test(leaf, all_that_a_dead_supervisor_left_is_taken_over)
+{
+	static const char *const names[] = { "worker-1.2", "worker-7",	   "template",
+					     "worker-x",   "worker-1.2.3", "supervisor" };
+	struct leaf stale[ELEMENTS(names)];
+	pid_t pids[ELEMENTS(names)];
+
+	HOST_NEEDED();
+	for (size_t i = 0; i < ELEMENTS(names); i++) {
+		cr_assert_eq(cgroup_make(host.fd, names[i], &stale[i].dir_fd), 0);
+		pids[i] = sleeper(&stale[i]);
+	}
+	leaves_take_over(&leaves);
+	for (size_t i = 0; i < 3; i++)
+		check_killed(pids[i]);
+	for (size_t i = 3; i < ELEMENTS(names); i++)
+		cr_assert_eq(waitpid(pids[i], NULL, WNOHANG), 0, "%s is not ours",
+			     names[i]);
+
+	/* Known by their names, and joined, not cloned into. */
+	struct leaf *used = taken(1), *fresh = taken(1), *template = NULL;
+
+	cr_assert_str_eq(used->name, "worker-1.2");
+	cr_assert(used->killed);
+	cr_assert_str_eq(fresh->name, "worker-1");
+	cr_assert_eq(leaf_take_named(&leaves, "template", &template), 0);
+	cr_assert(template->killed);
+
+	leaves_done(&leaves);
+	for (size_t i = 0; i < 3; i++)
+		cr_assert_not(there(names[i]), "%s stays behind", names[i]);
+	for (size_t i = 3; i < ELEMENTS(names); i++)
+		cr_assert(there(names[i]));
+	cr_assert_not(there("worker-1"));
+	for (size_t i = 0; i < ELEMENTS(names); i++)
+		(void)close(stale[i].dir_fd);
+}
+
+Test(leaf, nothing_to_take_over)
+{
+	HOST_NEEDED();
+	leaves_take_over(&leaves);
+	cr_assert_null(leaves.first);
+	leaves.root_fd = -1;
+	leaves_take_over(&leaves);
+	cr_assert_null(leaves.first);
+}
+
 Test(leaf, by_a_name_of_its_own)
 {
 	HOST_NEEDED();
