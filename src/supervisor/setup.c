@@ -2,6 +2,7 @@
  * loop: D-Bus, name look-ups, the journal's streams, making cgroups. */
 #include "supervisor/supervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -153,6 +154,8 @@ static int prepare_cgroups(struct supervisor *s)
 		s->root = POOL_NONE;
 	s->memory = s->root.controllers & POOL_MEMORY;
 	s->leaves = (struct leaves){ .root_fd = s->root.dir_fd, .memory = s->memory };
+	if (r >= 0)
+		leaves_take_over(&s->leaves);
 	probe(r < 0 ? NULL : &s->root, r < 0 ? r : 0, s->capabilities);
 	report_capabilities(s);
 	if (r < 0 && (s->config->cgroup_use == CONFIG_CGROUP_SCOPE ||
@@ -316,6 +319,20 @@ static int make_directory(const char *path, mode_t mode)
 	return S_ISDIR(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0) ? 0 : -EPERM;
 }
 
+/* Bells of a predecessor that was killed: of more workers than we may ever have. The directory is
+ * ours, as the notification socket in it is. */
+static void remove_old_bells(const struct supervisor *s)
+{
+	DIR *dir = opendir(s->runtime);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (strncmp(entry->d_name, "pressure-", strlen("pressure-")) == 0)
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		(void)closedir(dir);
+}
+
 static int prepare_runtime(struct supervisor *s)
 {
 	struct control_handler handler = { handle_request, forget_client, s };
@@ -357,6 +374,7 @@ static int prepare_runtime(struct supervisor *s)
 		return r;
 	}
 	s->notify_fd = r;
+	remove_old_bells(s);
 	r = sd_event_add_io(s->event, &s->notify, s->notify_fd, EPOLLIN, on_notify, s);
 	if (r < 0)
 		return r;
