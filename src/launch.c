@@ -197,6 +197,7 @@ static int take_binds(struct launch *l, struct json_object *o)
 	    !json_object_is_type(list, json_type_array))
 		return 0;
 	n = json_object_array_length(list);
+	free(l->binds);
 	l->binds = calloc(n + 1, sizeof(*l->binds));
 	for (size_t i = 0; l->binds && i < n; i++) {
 		l->binds[i] = strdup(json_object_get_string(json_object_array_get_idx(list, i)));
