@@ -488,6 +488,8 @@ int worker_born(struct worker *w)
 		return r;
 	}
 	watch_worker(w);
+	/* The library of a forked worker may have said hello before anybody knew its pid. */
+	w->hello = trimpage_is_live(&w->page);
 	journal_worker_started(slot->number, w->pid, w->leaf ? w->leaf->name : NULL,
 			       reason_text(slot->start_reason));
 	/* It may have been asked to go while it was being made. */
