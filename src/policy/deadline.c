@@ -9,7 +9,7 @@
 #define MARGIN_SHIFT 9
 
 /* Of the time to a last call: how much later it may well turn out to be. */
-#define DOUBT_SHIFT 4
+#define DOUBT_SHIFT 3
 
 /* Growth younger than this is a burst until it passes the trim mark: a trim is tried first,
  * and the brake line leaves the time for it. */

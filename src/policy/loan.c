@@ -87,10 +87,12 @@ static void keep_limits(struct round *r)
 static bool wants_loan(const struct round *r, const struct plan_entry *e)
 {
 	const struct slot_memory *s = &r->p->slots[e->slot];
+	uint64_t limit = u64_add(slot_limit(r->limits, s), chunk_of(r));
 
 	return e->reason == REASON_MEMORY && !s->limit_given &&
 	       r->seen->slots[e->slot].sampled &&
-	       s->loan_bytes <= r->limits->worker_max_bytes / 2 && nears_its_line(r, s);
+	       s->loan_bytes <= r->limits->worker_max_bytes / 2 && nears_its_line(r, s) &&
+	       limit > s->charged_bytes;
 }
 
 /* Those that have none yet, and those that come for more. */
