@@ -77,6 +77,8 @@ int trim_ask(struct worker *w, enum reason reason)
 		return -ENOTCONN;
 	if (s->config->trim_gc)
 		operations |= TRIMTAB_OP_GC;
+	if (s->config->trim_pymalloc)
+		operations |= TRIMTAB_OP_PYMALLOC;
 	observe_worker(w);
 	if (w->hello)
 		r = trimpage_request(&w->page, w->pid, operations, GC_WAIT_MSEC);

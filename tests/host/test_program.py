@@ -6,7 +6,7 @@ import socket
 import subprocess
 import unittest
 
-from pools import CTL, ECHO, EXAMPLE, Case, clean_environment, own_cgroup
+from pools import CTL, ECHO, EXAMPLE, Case, clean_environment, own_cgroup, until
 
 
 class Refusals(Case):
@@ -245,6 +245,9 @@ class Control(Case):
 
     def test_status_for_programs(self):
         pool = self.echo("ready", "status=all well", workers=2).wait_ready(2)
+        # It says READY=1 and STATUS= in two messages.
+        until(lambda: all(worker["status"] for worker in pool.status()["workers"]),
+              "what the workers say of themselves")
         status = pool.status()
         self.assertTrue(status["ok"])
         self.assertEqual(status["pool"]["name"], pool.name)
