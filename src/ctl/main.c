@@ -80,7 +80,7 @@ static int parse(int argc, char **argv, struct options *o)
 /* Sockets of a pool of this name ("*": of any), in the places where trimtab puts them. */
 static void find_sockets(const char *name, glob_t *found)
 {
-	char base[64], pattern[256];
+	char base[108], pattern[256];
 	int flags = 0;
 
 	runtime_directory(base, sizeof(base));

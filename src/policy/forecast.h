@@ -6,8 +6,7 @@
  *
  * The trend is the median of the slopes between all pairs of points (Theil and Sen), over the
  * longest stretch of history that the latest points still agree with. The level is that of the
- * peaks, since it is a peak that will meet the limit. tests/sim/estimators.c compares this with
- * the usual alternatives and prints by how much it wins. */
+ * peaks, since it is a peak that will meet the limit. */
 #pragma once
 
 #include <stdbool.h>

@@ -153,6 +153,8 @@ static bool take_new_config(struct supervisor *s)
 	if (c->where[KEY_pool_workers] && c->pool_workers > 0 &&
 	    (uint64_t)c->pool_workers <= s->capacity)
 		s->target = (unsigned)c->pool_workers;
+	if (c->where[KEY_restart_graceful_timeout])
+		s->launch->graceful_usec = c->restart_graceful_timeout;
 	config_free(s->config);
 	s->config = TAKE(c);
 	return true;

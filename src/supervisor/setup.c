@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pwd.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -333,32 +334,48 @@ static void remove_old_bells(const struct supervisor *s)
 		(void)closedir(dir);
 }
 
+/* A path of a socket: one that was cut would be another one. */
+__attribute__((format(printf, 3, 4)))
+static int make_path(char *path, size_t size, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(path, size, format, args);
+	va_end(args);
+	return n >= 0 && (size_t)n < size ? 0 : -ENAMETOOLONG;
+}
+
 static int prepare_runtime(struct supervisor *s)
 {
 	struct control_handler handler = { handle_request, forget_client, s };
-	char base[64], path[108];
+	char base[108], path[108];
 	int r;
 
 	runtime_directory(base, sizeof(base));
-	r = make_directory(base, 0755);
-	if (r == 0) {
-		(void)snprintf(s->runtime, sizeof(s->runtime), "%s/%s.d", base,
-			       s->config->pool_name);
+	r = make_path(s->runtime, sizeof(s->runtime), "%s/%s.d", base, s->config->pool_name);
+	if (r < 0)
+		s->runtime[0] = '\0';
+	if (r == 0)
+		r = make_directory(base, 0755);
+	if (r == 0)
 		r = make_directory(s->runtime, 0711);
-	}
 	if (r < 0) {
-		journal_problem(0, r, "Cannot make the runtime directory %s", base);
+		journal_problem(0, r, "Cannot make the runtime directory %s/%s.d", base,
+				s->config->pool_name);
 		return r;
 	}
 
 	/* First: it refuses when another instance serves this name. */
 	if (!config_is(s->config->control_socket, "off")) {
 		if (config_is(s->config->control_socket, "auto"))
-			(void)snprintf(path, sizeof(path), "%s/%s.sock", base,
-				       s->config->pool_name);
+			r = make_path(path, sizeof(path), "%s/%s.sock", base,
+				      s->config->pool_name);
 		else
-			(void)snprintf(path, sizeof(path), "%s", s->config->control_socket);
-		r = control_new(s->event, path, &handler, &s->control);
+			r = make_path(path, sizeof(path), "%s", s->config->control_socket);
+		if (r == 0)
+			r = control_new(s->event, path, &handler, &s->control);
 		if (r < 0) {
 			journal_problem(0, r, "Cannot make the control socket %s%s", path,
 					r == -EADDRINUSE ? " (another trimtab serves a pool of this "

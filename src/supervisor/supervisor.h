@@ -131,7 +131,8 @@ struct supervisor {
 	size_t n_sockets;
 	char *socket_names;		/* LISTEN_FDNAMES */
 
-	char runtime[80];		/* directory of the pool's sockets */
+	char runtime[88];		/* directory of the pool's sockets: "/pressure-N"
+					 * fits behind it in a sun_path */
 	char notify_path[108];
 	int notify_fd;
 	struct control_server *control;

@@ -293,6 +293,29 @@ class Control(Case):
                 self.assertTrue(json.loads(answer.read())["ok"])
 
 
+class LongNames(Case):
+    """Paths of sockets have 107 characters, of which 20 are for the name in the pool's directory;
+    what is cut would be another path."""
+
+    def start(self, length):
+        runtime = os.path.join(self.directory, "r" * (length - len(self.directory) - 1))
+        os.mkdir(runtime)
+        return self.echo("ready", runtime=runtime, name="n" * 20)
+
+    def test_that_fit(self):
+        pool = self.start(87 - len("/.d") - 20).wait_ready()
+        self.assertEqual(pool.get().status, 200)
+        self.assertEqual(len(pool.workers()), 1)
+        self.assertEqual(pool.stop(), 0)
+        self.assert_left_nothing(pool)
+
+    def test_that_do_not(self):
+        pool = self.start(87 - len("/.d") - 19)
+        self.assertEqual(pool.wait_exit(), 1)
+        self.assertIn("File name too long", pool.messages("problem")[-1])
+        self.assert_left_nothing(pool)
+
+
 class TwoOfOneName(Case):
     def test_the_second_is_refused(self):
         first = self.echo("ready", runtime=self.directory, name="twin").wait_ready()

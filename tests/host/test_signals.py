@@ -196,6 +196,15 @@ class Reload(Case):
         self.assertEqual(len(pool.workers()), 2)
         self.assertIn("A=new", pool.get("/env").text.splitlines())
 
+    def test_takes_a_new_graceful_timeout(self):
+        ini = "[pool]\ncommand = %s ready deaf\nbind = 127.0.0.1:0\n" \
+              "[restart]\ngraceful-timeout = %s\nmin-gap = 10ms\nmin-gap-floor = 10ms\n"
+        self.write("shop.ini", ini % (ECHO, "1h"))
+        pool = self.pool("-c", self.path("shop.ini"), name="shop").wait_ready()
+        self.write("shop.ini", ini % (ECHO, "100ms"))
+        pool.send(signal.SIGHUP)
+        self.assertEqual(pool.wait("exit")["TRIMTAB_CAUSE"], "drain-timeout")
+
     def test_refuses_a_bad_configuration(self):
         self.write("shop.ini", f"[pool]\ncommand = {ECHO} ready\nbind = 127.0.0.1:0\n")
         pool = self.pool("-c", self.path("shop.ini"), name="shop").wait_ready()

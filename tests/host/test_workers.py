@@ -430,7 +430,7 @@ class Trim(Case):
                 pool = self.gunicorn("-w", "1", sets=sets).wait_ready()
                 until(lambda p=pool: p.status()["workers"][0]["can_trim"], "the library's hello")
                 pool.ctl("trim", 1)
-                self.assertEqual(len(pool.find("trim", worker=1)), 1)
+                pool.wait("trim", worker=1)
 
     def test_one_that_takes_none(self):
         pool = self.echo("ready", sets=("trim.preload-library=off",)).wait_ready()

@@ -106,3 +106,123 @@ Test(decide, crash_restarts_at_once_and_failed_boots_wait)
 	cr_assert_not_null(pool_action(&pool, ACTION_START));
 	pool_free(&pool);
 }
+
+/* A worker that jumps to its brake line: the tripwire is met there and stays. */
+static void run_into_the_line(struct pool *pool, uint32_t slot, usec_t now)
+{
+	struct slot_seen *s = &pool->slots[slot];
+
+	s->usage_bytes = s->charged_bytes = 470 * MIB;
+	s->high_events++;
+	(void)policy_raise_tripwire(pool->policy, &pool->limits, slot, now,
+				    s->charged_bytes);
+	pool_decide(pool, now);
+	cr_assert(pool->policy->slots[slot].hold.active, "not held at the line");
+}
+
+Test(decide, a_hold_without_progress_is_ended)
+{
+	struct pool pool = pool_new(1);
+	const struct action *a = NULL;
+	usec_t now = 20 * SEC;
+
+	pool.limits.budget_bytes = 512 * MIB; /* nothing to lend */
+	pool.limits.trim_enabled = false;
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	run_into_the_line(&pool, 0, now);
+	/* The restart that it asks for is not carried out: this is about the hold alone. */
+	for (unsigned int i = 0; i < 40 && !a; i++) {
+		now += SEC / 2;
+		pool.slots[0].high_events += 10;
+		pool.slots[0].scanned_pages += 10000;
+		pool_decide(&pool, now);
+		a = pool_action(&pool, ACTION_TRIPWIRE);
+	}
+	cr_assert_not_null(a, "held for ever");
+	cr_assert_eq(a->reason, REASON_RELEASED);
+	cr_assert_eq(a->bytes, UINT64_MAX);
+	cr_assert_leq(now, 27 * SEC);
+	pool_free(&pool);
+}
+
+Test(decide, surge_only_with_room_for_another)
+{
+	struct pool pool = pool_new(2);
+
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	pool.slots[0].wish = WISH_OPERATOR;
+	pool.limits.budget_bytes = 179 * MIB; /* 2 x 60 in use, 60 more wanted */
+	pool_decide(&pool, 3 * SEC);
+	cr_assert_null(pool_action(&pool, ACTION_SURGE));
+	cr_assert_not_null(pool_action(&pool, ACTION_DRAIN));
+	pool.limits.budget_bytes = 180 * MIB;
+	pool_decide(&pool, 4 * SEC);
+	cr_assert_not_null(pool_action(&pool, ACTION_SURGE));
+	cr_assert_null(pool_action(&pool, ACTION_DRAIN));
+	pool_free(&pool);
+}
+
+Test(decide, a_kernel_kill_counts_for_the_gap)
+{
+	struct pool pool = pool_new(3);
+
+	pool.limits.max_unavailable = 2;
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	policy_note_crashed(pool.policy, 0, 1000 * SEC, /* kernel_kill= */ true);
+	pool.slots[0] = (struct slot_seen){ .phase = SLOT_EMPTY };
+	pool.slots[1].wish = WISH_OPERATOR;
+	pool_decide(&pool, 1010 * SEC);
+	cr_assert_null(pool_action(&pool, ACTION_SURGE), "10 s after a kill");
+	pool_decide(&pool, 1030 * SEC);
+	cr_assert_not_null(pool_action(&pool, ACTION_SURGE));
+	pool_free(&pool);
+}
+
+Test(decide, futile_trims_grow_rare)
+{
+	struct pool pool = pool_new(1);
+	usec_t now = 10 * SEC, last = 0;
+
+	pool_serve(&pool, 60 * MIB);
+	for (unsigned int i = 0; i < 12; i++) {
+		usec_t wait;
+
+		policy_note_trimmed(pool.policy, 0, now, 400 * MIB, 400 * MIB, 1000);
+		pool_decide(&pool, now);
+		wait = pool.policy->slots[0].trim.next_usec - now;
+		cr_assert_geq(wait, last);
+		cr_assert_leq(wait, USEC_PER_HOUR);
+		last = wait;
+		now += wait;
+	}
+	cr_assert_eq(last, USEC_PER_HOUR);
+	cr_assert(policy_trimming_is_futile(pool.policy));
+	policy_note_trimmed(pool.policy, 0, now, 400 * MIB, 100 * MIB, 1000);
+	cr_assert_not(policy_trimming_is_futile(pool.policy));
+	cr_assert_leq(pool.policy->slots[0].trim.next_usec - now, 60 * SEC);
+	pool_free(&pool);
+}
+
+Test(decide, without_tripwire_the_clock_asks_for_samples)
+{
+	struct pool pool = pool_new(2);
+
+	pool.limits.tripwire = false;
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	cr_assert_eq(pool.decision.wake_usec, 12 * SEC);
+	cr_assert_eq(pool_count(&pool, ACTION_TRIPWIRE), 0);
+	cr_assert_eq(pool_count(&pool, ACTION_LIMIT), 0);
+	pool_free(&pool);
+}
+
+Test(decide, a_parting_worker_gets_room_to_answer)
+{
+	cr_assert_gt(policy_parting_tripwire(500 * MIB, 512 * MIB), 500 * MIB);
+	cr_assert_lt(policy_parting_tripwire(500 * MIB, 512 * MIB), 512 * MIB);
+	cr_assert_eq(policy_parting_tripwire(500 * MIB, UINT64_MAX), UINT64_MAX);
+	cr_assert_eq(policy_parting_tripwire(512 * MIB, 512 * MIB), UINT64_MAX);
+}

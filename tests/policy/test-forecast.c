@@ -43,3 +43,25 @@ Test(forecast, nonsense_is_survived)
 		(void)forecast_reaches(&f, v, 2);
 	}
 }
+
+Test(forecast, a_lie_has_to_be_told_twice)
+{
+	struct forecast f;
+	uint64_t level;
+	int64_t rate;
+
+	forecast_reset(&f);
+	for (usec_t t = 0; t <= 600 * SEC; t += 10 * SEC)
+		cr_assert(forecast_add(&f, t, 100 * MIB + t / SEC * KIB, false));
+	level = f.level_bytes;
+	rate = f.rate;
+	cr_assert_not(forecast_add(&f, 610 * SEC, 900 * MIB, false));
+	cr_assert_eq(f.level_bytes, level);
+	cr_assert_eq(f.rate, rate);
+	cr_assert(forecast_add(&f, 620 * SEC, 100 * MIB + 620 * KIB, false));
+	cr_assert_lt(f.level_bytes, 102 * MIB);
+	/* What the kernel's own counter vouches for needs no second look. */
+	cr_assert(forecast_add(&f, 630 * SEC, 300 * MIB, true));
+	cr_assert_geq(f.level_bytes, 300 * MIB);
+	cr_assert_not(forecast_add(&f, 640 * SEC, UINT64_MAX, true));
+}
