@@ -269,6 +269,16 @@ static usec_t allowed_at(const struct slot_memory *s)
 							    : s->trim.next_usec;
 }
 
+/* A trim in the middle of a burst gives nothing back, and the burst may end below the tripwire,
+ * which was raised by what two seconds of it would bring: no event would ever tell. One look when
+ * the interval is over does. */
+static void look_again(struct round *r, const struct slot_memory *s)
+{
+	if (s->trim.record.n_futile > 0 && r->now < s->trim.next_usec &&
+	    s->usage_bytes >= tripwire_mark(r->limits, s))
+		round_wake(r, s->trim.next_usec);
+}
+
 void trim_decide(struct round *r)
 {
 	uint64_t best_yield = 0, best_usage = 0;
@@ -285,8 +295,10 @@ void trim_decide(struct round *r)
 
 		s->outlook.next_trim_usec =
 			reason == REASON_NONE ? USEC_NEVER : allowed_at(s);
-		if (reason == REASON_NONE)
+		if (reason == REASON_NONE) {
+			look_again(r, s);
 			continue;
+		}
 		if (r->now < s->outlook.next_trim_usec) {
 			round_wake(r, s->outlook.next_trim_usec);
 			continue;
