@@ -378,6 +378,16 @@ void tripwire_observe(struct round *r)
 	}
 }
 
+/* A raise is sized for what growth would bring until then. It may end sooner, below the tripwire,
+ * and no event would ever tell: one look does. */
+static void look_after_crossing(struct round *r, const struct slot_memory *s)
+{
+	usec_t look = usec_add(s->crossed_usec, 2 * USEC_PER_SEC);
+
+	if (s->crossed_usec && r->now < look)
+		round_wake(r, look);
+}
+
 void tripwire_decide(struct round *r)
 {
 	if (!r->limits->tripwire)
@@ -395,5 +405,6 @@ void tripwire_decide(struct round *r)
 		}
 		decide_hold(r, i);
 		decide_value(r, i);
+		look_after_crossing(r, &r->p->slots[i]);
 	}
 }
