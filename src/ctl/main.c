@@ -41,7 +41,7 @@ static void print_help(FILE *out)
 			   "  -V, --version        the version\n");
 }
 
-static bool takes_value(const char *word, const char *letter, const char *name)
+static bool is_option(const char *word, const char *letter, const char *name)
 {
 	return strcmp(word, letter) == 0 || strcmp(word, name) == 0;
 }
@@ -51,19 +51,19 @@ static int parse(int argc, char **argv, struct options *o)
 	for (int i = 1; i < argc; i++) {
 		const char *word = argv[i];
 
-		if (takes_value(word, "-h", "--help")) {
+		if (is_option(word, "-h", "--help")) {
 			print_help(stdout);
 			exit(EXIT_SUCCESS);
 		}
-		if (takes_value(word, "-V", "--version")) {
+		if (is_option(word, "-V", "--version")) {
 			(void)puts("trimtabctl " TRIMTAB_VERSION);
 			exit(EXIT_SUCCESS);
 		}
-		if (takes_value(word, "-j", "--json"))
+		if (is_option(word, "-j", "--json"))
 			o->json = true;
-		else if (takes_value(word, "-s", "--socket") && i + 1 < argc)
+		else if (is_option(word, "-s", "--socket") && i + 1 < argc)
 			o->socket = argv[++i];
-		else if (takes_value(word, "-n", "--name") && i + 1 < argc)
+		else if (is_option(word, "-n", "--name") && i + 1 < argc)
 			o->name = argv[++i];
 		else if (word[0] == '-' || (o->verb && o->argument))
 			return -EINVAL;

@@ -3,10 +3,8 @@
 
 #include "report/journal.h"
 
-static struct journal_plan plan_of(const struct supervisor *s, const struct slot *slot,
-				   const struct action *a)
+static struct journal_plan plan_of(const struct slot *slot, const struct action *a)
 {
-	(void)s;
 	return (struct journal_plan){
 		.worker = slot->number,
 		.pid = slot->worker ? slot->worker->pid : 0,
@@ -22,7 +20,7 @@ static void start(struct supervisor *s, struct slot *slot, const struct action *
 	int r;
 
 	if (a->kind == ACTION_SURGE) {
-		struct journal_plan plan = plan_of(s, slot, a);
+		struct journal_plan plan = plan_of(slot, a);
 
 		journal_restart_begun(&plan, "surge");
 	}
@@ -33,9 +31,9 @@ static void start(struct supervisor *s, struct slot *slot, const struct action *
 	}
 }
 
-static void drain(struct supervisor *s, struct slot *slot, const struct action *a)
+static void drain(struct slot *slot, const struct action *a)
 {
-	struct journal_plan plan = plan_of(s, slot, a);
+	struct journal_plan plan = plan_of(slot, a);
 
 	if (!slot->worker)
 		return;
@@ -62,7 +60,7 @@ static void apply_one(struct supervisor *s, const struct action *a)
 		start(s, slot, a);
 		break;
 	case ACTION_DRAIN:
-		drain(s, slot, a);
+		drain(slot, a);
 		break;
 	case ACTION_RETIRE:
 		retire(slot);

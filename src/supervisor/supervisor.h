@@ -159,7 +159,7 @@ struct supervisor {
 	struct worker *workers;
 	struct trim_under_way trim;
 
-	int pool_pressure_fd, host_pressure_fd, pool_events_fd;
+	int pool_pressure_fd, host_pressure_fd;
 	uint64_t pool_pressure_total_usec, host_pressure_total_usec;
 	uint64_t own_pressure_total_usec; /* the pool's, when the host last reported */
 	usec_t pool_pressure_usec, host_pressure_usec;
