@@ -59,7 +59,8 @@ struct worker {
 	bool boot_fails;
 	bool noticed; /* that it is above high */
 	uint64_t high_events;
-	usec_t next; /* its next event; world_schedule() */
+	uint64_t random; /* what it draws comes from its slot and generation alone */
+	usec_t next;	 /* its next event; world_schedule() */
 	enum event {
 		EVENT_NONE,
 		EVENT_STATE, /* booted or drained */
@@ -74,16 +75,16 @@ struct worker {
 struct world {
 	const struct app *app;
 	struct worker *workers;
-	size_t n_workers; /* capacity */
+	size_t n_workers;   /* capacity */
+	uint32_t *n_births; /* of each slot */
 	usec_t now;
-	uint64_t random;
+	uint64_t seed;
+	uint64_t random; /* of those who look, and of strategies */
 	double template_bytes;
 };
 
-/* 0 <= x < 1, and the like. */
+/* 0 <= x < 1. */
 double world_random(struct world *w);
-double world_spread(struct world *w, double mean, double share);
-double world_exponential(struct world *w, double mean);
 
 void world_init(struct world *w, const struct app *app, size_t n_slots, uint64_t seed);
 void world_done(struct world *w);
