@@ -96,12 +96,9 @@ static void base_outside(struct base_run *r)
 	struct worker *k;
 
 	if (r->csv && r->csv_next <= r->world.now) {
-		for (uint32_t i = 0; i < r->s->n_slots; i++) {
-			k = r->slots[i].worker;
-			world_update(&r->world, k);
-			csv_row(r->csv, r->world.now, i, worker_usage(&r->world, k), "");
-		}
-		r->csv_next += 30 * USEC_PER_SEC;
+		for (uint32_t i = 0; i < r->s->n_slots; i++)
+			csv_sample(r->csv, &r->world, i, r->slots[i].worker);
+		r->csv_next += CSV_EVERY_USEC;
 		return;
 	}
 	k = r->slots[r->rotate_slot].worker;
@@ -158,7 +155,7 @@ void run_baseline(const struct scenario *s, enum strategy strategy,
 		usec_t outer = u64_min(r.rotate, o->csv ? r.csv_next : USEC_NEVER);
 
 		r.world.now = u64_min(at, outer);
-		if (r.world.now == USEC_NEVER)
+		if (r.world.now >= end)
 			break;
 		if (at == r.world.now)
 			base_handle(&r, k);

@@ -80,5 +80,10 @@ void run_baseline(const struct scenario *s, enum strategy strategy,
 /* One line of memory: time in seconds, slot, MiB, event ("" for a mere sample). */
 void csv_row(FILE *csv, usec_t now, uint32_t slot, double bytes, const char *event);
 
+/* A sample of the slot's worker, 0 where none serves; taken aside, so that a run with a CSV file
+ * is the run without one. */
+#define CSV_EVERY_USEC (30 * USEC_PER_SEC)
+void csv_sample(FILE *csv, const struct world *w, uint32_t slot, const struct worker *k);
+
 extern const struct scenario scenarios[];
 extern const size_t n_scenarios;

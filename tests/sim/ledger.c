@@ -61,3 +61,17 @@ void csv_row(FILE *csv, usec_t now, uint32_t slot, double bytes, const char *eve
 		fprintf(csv, "%.3f,%u,%.2f,%s\n", (double)now / SEC, slot,
 			bytes / (1 << 20), event);
 }
+
+void csv_sample(FILE *csv, const struct world *w, uint32_t slot, const struct worker *k)
+{
+	struct world aside = *w;
+	struct worker seen;
+
+	if (!k || k->state != WORKER_SERVING) {
+		csv_row(csv, w->now, slot, 0, "");
+		return;
+	}
+	seen = *k;
+	world_update(&aside, &seen);
+	csv_row(csv, w->now, slot, worker_usage(&aside, &seen), "");
+}

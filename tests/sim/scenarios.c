@@ -95,6 +95,14 @@ const struct scenario scenarios[] = {
 		GOALS,
 	},
 	{
+		.name = "mixed",
+		.about = "8 workers, half of the growth is free heap: the picture in docs/",
+		.n_slots = 8,
+		.app = { APP(12), .heap = LEAK(12) },
+		.limits = { LIMITS(8, 512, 900) },
+		GOALS,
+	},
+	{
 		.name = "bursts",
 		.about = "8 workers, bursts of 300 MiB free heap in 5 s, a slow leak "
 			 "below",

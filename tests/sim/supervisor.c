@@ -524,14 +524,9 @@ static void outside_happens(struct run *r)
 	struct world *w = &r->world;
 
 	if (r->csv && r->csv_next <= w->now) {
-		for (uint32_t i = 0; i < r->s->n_slots; i++) {
-			struct worker *k = r->slots[i].worker;
-
-			if (k)
-				world_update(w, k);
-			csv_row(r->csv, w->now, i, k ? worker_usage(w, k) : 0, "");
-		}
-		r->csv_next += 30 * USEC_PER_SEC;
+		for (uint32_t i = 0; i < r->s->n_slots; i++)
+			csv_sample(r->csv, w, i, r->slots[i].worker);
+		r->csv_next += CSV_EVERY_USEC;
 		return;
 	}
 	if (r->deploy <= w->now) {
@@ -598,7 +593,7 @@ void run_trimtab(const struct scenario *s, const struct run_options *o,
 		/* A wake in the past is one now: timers never fire early. */
 		r.wake = u64_max(r.wake, r.world.now);
 		r.world.now = u64_min(at, u64_min(outer, r.wake));
-		if (r.world.now == USEC_NEVER)
+		if (r.world.now >= end)
 			break;
 		at_once = r.world.now == last ? at_once + 1 : 0;
 		if (at_once > 1000 * s->n_slots) {
