@@ -230,6 +230,27 @@ static bool peer_is_allowed(int fd)
 	return peer.uid == 0 || peer.uid == geteuid();
 }
 
+/* Takes fd over, also on failure. */
+static struct control_client *client_new(struct control_server *server, int fd)
+{
+	struct control_client *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		(void)close_fd(fd);
+		return NULL;
+	}
+	c->server = server;
+	c->fd = fd;
+	c->next = server->clients;
+	server->clients = c;
+	server->n_clients++;
+	if (sd_event_add_io(server->event, &c->source, c->fd, EPOLLIN, on_client, c) < 0) {
+		client_free(c);
+		return NULL;
+	}
+	return c;
+}
+
 static int on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct control_server *server = userdata;
@@ -237,22 +258,20 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
 
 	(void)source;
 	(void)events;
-	if (peer < 0 || !peer_is_allowed(peer) || server->n_clients >= MAX_CLIENTS)
-		return 0;
-
-	struct control_client *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return 0;
-	c->server = server;
-	c->fd = TAKE_FD(peer);
-	c->next = server->clients;
-	server->clients = c;
-	server->n_clients++;
-	if (sd_event_add_io(server->event, &c->source, c->fd, EPOLLIN, on_client, c) <
-	    0)
-		client_free(c);
+	if (peer >= 0 && peer_is_allowed(peer) && server->n_clients < MAX_CLIENTS)
+		(void)client_new(server, TAKE_FD(peer));
 	return 0;
+}
+
+struct control_client *control_adopt(struct control_server *server, int fd)
+{
+	struct control_client *c = client_new(server, fd);
+
+	if (c) {
+		c->waiting = true;
+		client_watch(c);
+	}
+	return c;
 }
 
 static int listen_at(const char *path)
@@ -267,22 +286,21 @@ static int listen_at(const char *path)
 	return TAKE_FD(fd);
 }
 
-int control_new(sd_event *event, const char *path, const struct control_handler *handler,
-		struct control_server **ret)
+int control_resume(sd_event *event, const char *path, int fd,
+		   const struct control_handler *handler, struct control_server **ret)
 {
 	struct control_server *server = calloc(1, sizeof(*server));
 	int r;
 
-	if (!server)
+	if (!server) {
+		(void)close_fd(fd);
 		return -ENOMEM;
+	}
 	server->handler = *handler;
 	server->event = sd_event_ref(event);
-	server->fd = r = listen_at(path);
-	if (r >= 0) {
-		(void)snprintf(server->path, sizeof(server->path), "%s", path);
-		r = sd_event_add_io(event, &server->source, server->fd, EPOLLIN, on_connection,
-				    server);
-	}
+	server->fd = fd;
+	(void)snprintf(server->path, sizeof(server->path), "%s", path);
+	r = sd_event_add_io(event, &server->source, server->fd, EPOLLIN, on_connection, server);
 	if (r < 0) {
 		(void)control_free(server);
 		return r;
@@ -291,6 +309,29 @@ int control_new(sd_event *event, const char *path, const struct control_handler 
 	(void)sd_event_source_set_priority(server->source, SD_EVENT_PRIORITY_NORMAL + 10);
 	*ret = server;
 	return 0;
+}
+
+int control_new(sd_event *event, const char *path, const struct control_handler *handler,
+		struct control_server **ret)
+{
+	int fd = listen_at(path);
+
+	return fd < 0 ? fd : control_resume(event, path, fd, handler, ret);
+}
+
+int control_fd(const struct control_server *server)
+{
+	return server ? server->fd : -1;
+}
+
+const char *control_path(const struct control_server *server)
+{
+	return server ? server->path : "";
+}
+
+int control_client_fd(const struct control_client *client)
+{
+	return client ? client->fd : -1;
 }
 
 struct control_server *control_free(struct control_server *server)

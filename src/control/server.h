@@ -25,6 +25,17 @@ int control_new(sd_event *event, const char *path, const struct control_handler 
 		struct control_server **ret);
 struct control_server *control_free(struct control_server *server);
 
+/* For a supervisor that takes the place of another: goes on listening on fd, which it takes over, and
+ * with one client whose reply was kept back. Returns 0 or -errno; the client, or NULL. */
+int control_resume(sd_event *event, const char *path, int fd,
+		   const struct control_handler *handler, struct control_server **ret);
+struct control_client *control_adopt(struct control_server *server, int fd);
+
+/* Their descriptors and the path, for the one before it; -1 and "" for NULL. */
+int control_fd(const struct control_server *server);
+const char *control_path(const struct control_server *server);
+int control_client_fd(const struct control_client *client);
+
 /* Sends the reply kept back earlier, and takes it over. */
 void control_reply(struct control_client *client, struct json_object *reply);
 

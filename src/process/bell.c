@@ -3,6 +3,7 @@
 #include "process/bell.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -47,20 +48,32 @@ static int on_listener(sd_event_source *source, int fd, uint32_t events, void *u
 static int on_caller(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct bell *bell = userdata;
-	auto_close int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)source;
 	(void)events;
-	for (size_t i = 0; peer >= 0 && i < MAX_LISTENERS; i++) {
+	if (peer >= 0)
+		(void)bell_adopt(bell, peer);
+	return 0;
+}
+
+int bell_adopt(struct bell *bell, int fd)
+{
+	auto_close int peer = fd;
+
+	for (size_t i = 0; i < MAX_LISTENERS; i++) {
 		struct listener *l = &bell->listeners[i];
+		int r;
 
 		if (l->fd >= 0)
 			continue;
-		if (sd_event_add_io(bell->event, &l->source, peer, EPOLLIN, on_listener, l) >= 0)
-			l->fd = TAKE_FD(peer);
-		break;
+		r = sd_event_add_io(bell->event, &l->source, peer, EPOLLIN, on_listener, l);
+		if (r < 0)
+			return r;
+		l->fd = TAKE_FD(peer);
+		return 0;
 	}
-	return 0;
+	return -EMFILE;
 }
 
 static int listen_at(const char *path, uid_t uid, gid_t gid)
@@ -75,27 +88,49 @@ static int listen_at(const char *path, uid_t uid, gid_t gid)
 	return TAKE_FD(fd);
 }
 
-int bell_new(sd_event *event, const char *path, uid_t uid, gid_t gid, struct bell **ret)
+int bell_resume(sd_event *event, const char *path, int fd, struct bell **ret)
 {
 	struct bell *bell = calloc(1, sizeof(*bell));
 	int r;
 
-	if (!bell)
+	if (!bell) {
+		(void)close_fd(fd);
 		return -ENOMEM;
+	}
 	bell->event = sd_event_ref(event);
 	for (size_t i = 0; i < MAX_LISTENERS; i++)
 		bell->listeners[i] = (struct listener){ .bell = bell, .fd = -1 };
-	bell->fd = r = listen_at(path, uid, gid);
-	if (r >= 0) {
-		memcpy(bell->path, path, strlen(path) + 1);
-		r = sd_event_add_io(event, &bell->source, bell->fd, EPOLLIN, on_caller, bell);
-	}
+	bell->fd = fd;
+	(void)snprintf(bell->path, sizeof(bell->path), "%s", path);
+	r = sd_event_add_io(event, &bell->source, bell->fd, EPOLLIN, on_caller, bell);
 	if (r < 0) {
 		(void)bell_free(bell);
 		return r;
 	}
 	*ret = bell;
 	return 0;
+}
+
+int bell_new(sd_event *event, const char *path, uid_t uid, gid_t gid, struct bell **ret)
+{
+	int fd = listen_at(path, uid, gid);
+
+	return fd < 0 ? fd : bell_resume(event, path, fd, ret);
+}
+
+int bell_fd(const struct bell *bell)
+{
+	return bell ? bell->fd : -1;
+}
+
+size_t bell_listeners(const struct bell *bell, int *fds, size_t n)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; bell && i < MAX_LISTENERS && found < n; i++)
+		if (bell->listeners[i].fd >= 0)
+			fds[found++] = bell->listeners[i].fd;
+	return found;
 }
 
 struct bell *bell_free(struct bell *bell)

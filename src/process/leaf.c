@@ -47,7 +47,7 @@ static void cleanup_leaf(struct leaf **leaf)
 	(void)leaf_free(*leaf);
 }
 
-static struct leaf *find_named(const struct leaves *all, const char *name)
+struct leaf *leaves_find(const struct leaves *all, const char *name)
 {
 	for (struct leaf *l = all->first; l; l = l->next)
 		if (strcmp(l->name, name) == 0)
@@ -59,7 +59,7 @@ static struct leaf *find_named(const struct leaves *all, const char *name)
 static void pick_name(const struct leaves *all, unsigned number, char *name, size_t size)
 {
 	(void)snprintf(name, size, "worker-%u", number);
-	for (unsigned i = 2; find_named(all, name); i++)
+	for (unsigned i = 2; leaves_find(all, name); i++)
 		(void)snprintf(name, size, "worker-%u.%u", number, i);
 }
 
@@ -124,9 +124,21 @@ void leaves_take_over(struct leaves *all)
 	(void)closedir(dir);
 }
 
+int leaves_add(struct leaves *all, const struct leaf *leaf)
+{
+	struct leaf *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return -ENOMEM;
+	*copy = *leaf;
+	copy->next = all->first;
+	all->first = copy;
+	return 0;
+}
+
 int leaf_take_named(struct leaves *all, const char *name, struct leaf **ret)
 {
-	struct leaf *leaf = find_named(all, name);
+	struct leaf *leaf = leaves_find(all, name);
 	int r = leaf ? 0 : make(all, 0, name, &leaf);
 
 	if (r < 0)

@@ -43,6 +43,13 @@ int leaf_take(struct leaves *all, unsigned number, struct leaf **ret);
  * leaves: for reuse, and to be removed at the end. Call once, before any is taken. */
 void leaves_take_over(struct leaves *all);
 
+/* Adds a leaf that another program in this process had, descriptors and all; they stay the caller's
+ * when there is no memory. Returns 0 or -ENOMEM. */
+int leaves_add(struct leaves *all, const struct leaf *leaf);
+
+/* The leaf of that name, or NULL. */
+struct leaf *leaves_find(const struct leaves *all, const char *name);
+
 /* As leaf_take, for a leaf that belongs to no slot. */
 int leaf_take_named(struct leaves *all, const char *name, struct leaf **ret);
 

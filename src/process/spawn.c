@@ -35,6 +35,11 @@ void spawn_distrust_clone3(void)
 	clone3_refused = true;
 }
 
+bool spawn_distrusts_clone3(void)
+{
+	return clone3_refused;
+}
+
 struct spawn_report *spawn_report_new(void)
 {
 	void *p = mmap(NULL, sizeof(struct spawn_report), PROT_READ | PROT_WRITE,

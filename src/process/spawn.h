@@ -70,3 +70,4 @@ int spawn(const struct spawn *how, pid_t *ret_pid, int *ret_pidfd);
 
 /* No more clone3: for a kernel that kills what it clones into a cgroup. */
 void spawn_distrust_clone3(void);
+bool spawn_distrusts_clone3(void);

@@ -22,9 +22,9 @@ enum {
 #define FLAG(record, name)	  bool name;
 #define FD(record, name)	  int name;
 #define TEXT(record, name, size)  char name[size];
-#define END(record) \
-	}           \
-	;
+/* clang-format off */
+#define END(record)		  };
+/* clang-format on */
 #include "process/state.def"
 
 /* All of them: s.worker[0] to s.worker[s.n_worker - 1], and so on. */

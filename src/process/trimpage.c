@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -53,17 +54,29 @@ int trimpage_init(struct trimpage *t, int signal_number, enum trimtab_wake wake)
 	return 0;
 }
 
+int trimpage_resume(struct trimpage *t)
+{
+	int seals = fcntl(t->fd, F_GET_SEALS);
+	struct stat st;
+	void *p;
+
+	/* Sealed against being cut, and long enough: or touching it would be fatal. */
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(t->fd, &st) < 0 ||
+	    st.st_size != TRIMTAB_PAGE_SIZE)
+		return -EBADF;
+	p = mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	t->page = p;
+	return 0;
+}
+
 void trimpage_done(struct trimpage *t)
 {
-	trimpage_close_fd(t);
+	t->fd = close_fd(t->fd);
 	if (t->page)
 		(void)munmap(t->page, TRIMTAB_PAGE_SIZE);
 	t->page = NULL;
-}
-
-void trimpage_close_fd(struct trimpage *t)
-{
-	t->fd = close_fd(t->fd);
 }
 
 bool trimpage_is_live(const struct trimpage *t)

@@ -10,7 +10,8 @@
 
 struct trimpage {
 	struct trimtab_page *page;	/* our mapping */
-	int fd;				/* the sealed memfd; handed to the worker, then closed */
+	int fd;				/* the sealed memfd; handed to the worker, and kept: who
+					 * takes our place maps it again */
 	/* Kept here, not read back: the worker can write the page. */
 	uint64_t cookie;
 	int signal_number;
@@ -33,8 +34,9 @@ struct trim_answer {
 int trimpage_init(struct trimpage *t, int signal_number, enum trimtab_wake wake);
 void trimpage_done(struct trimpage *t);
 
-/* Closes the descriptor once the worker has its own. */
-void trimpage_close_fd(struct trimpage *t);
+/* Maps the page behind t->fd; its other fields are those of the trimpage that another program had in
+ * this process. Returns 0, or -EBADF when that is no such page; t->fd stays the caller's then. */
+int trimpage_resume(struct trimpage *t);
 
 /* Whether the library in process pid waits for requests. */
 bool trimpage_is_live(const struct trimpage *t);

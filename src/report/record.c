@@ -33,6 +33,7 @@ enum {
 	N_OUTPUTS = 4096,	/* as many as there can be workers */
 	LINE_SIZE = 4096,	/* longer lines of a worker are written in pieces */
 	PIPE_SIZE = 65536,	/* what a worker can have written before it ended */
+	HOLD_SEC = 2,
 };
 
 struct record {
@@ -75,13 +76,19 @@ static struct {
 	_Atomic unsigned tail;	/* next to write: written by the writer */
 	_Atomic unsigned dropped;
 	_Atomic bool stop;
+	pthread_cond_t turn;	/* hold has changed; with the lock */
+	enum { WRITER_RUNS, WRITER_ASKED, WRITER_HELD } hold;
 
 	/* Output pipes. The loop appends under the lock, the writer reads the count under it. */
 	pthread_mutex_t lock;
 	struct pollfd polls[N_OUTPUTS + 1];
 	struct output *outputs[N_OUTPUTS];
 	unsigned n_outputs;
-} g = { .wake_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+} g = {
+	.wake_fd = -1,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.turn = PTHREAD_COND_INITIALIZER,
+};
 
 /* ---- the loop's side ---- */
 
@@ -501,6 +508,39 @@ static bool carry_outputs(unsigned n)
 	return carried;
 }
 
+static bool is_asked_to_hold(void)
+{
+	pthread_mutex_lock(&g.lock);
+
+	bool asked = g.hold == WRITER_ASKED;
+
+	pthread_mutex_unlock(&g.lock);
+	return asked;
+}
+
+static bool ring_is_empty(void)
+{
+	return atomic_load(&g.tail) == atomic_load(&g.head);
+}
+
+/* Where all is written: nothing of ours is lost when the process is replaced now. */
+static void hold_if_asked(void)
+{
+	if (!is_asked_to_hold() || !ring_is_empty())
+		return;
+	/* Not under the lock: it may block, and whoever asked gives up after a while. */
+	for (unsigned i = 0, n = count_outputs(); i < n; i++)
+		flush_output(g.outputs[i]);
+	pthread_mutex_lock(&g.lock);
+	if (g.hold == WRITER_ASKED) {
+		g.hold = WRITER_HELD;
+		pthread_cond_signal(&g.turn);
+	}
+	while (g.hold == WRITER_HELD)
+		pthread_cond_wait(&g.turn, &g.lock);
+	pthread_mutex_unlock(&g.lock);
+}
+
 static void *writer(void *unused)
 {
 	(void)unused;
@@ -522,6 +562,7 @@ static void *writer(void *unused)
 
 		if (last && !carried)
 			break;
+		hold_if_asked();
 	}
 	for (unsigned i = 0, n = count_outputs(); i < n; i++)
 		flush_output(g.outputs[i]);
@@ -591,35 +632,84 @@ void record_close(void)
 	(void)pthread_timedjoin_np(g.thread, NULL, &until);
 }
 
-static int open_output_pipe(unsigned worker)
+int record_hold(void)
+{
+	struct timespec until;
+	int r = 0;
+
+	if (!g.open)
+		return 0;
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += HOLD_SEC;
+	pthread_mutex_lock(&g.lock);
+	g.hold = WRITER_ASKED;
+	wake_writer();
+	while (r == 0 && g.hold == WRITER_ASKED)
+		r = pthread_cond_clockwait(&g.turn, &g.lock, CLOCK_MONOTONIC, &until);
+	if (g.hold == WRITER_ASKED)
+		g.hold = WRITER_RUNS;
+	else
+		r = 0;
+	pthread_mutex_unlock(&g.lock);
+	return -r;
+}
+
+void record_release(void)
+{
+	pthread_mutex_lock(&g.lock);
+	g.hold = WRITER_RUNS;
+	pthread_cond_signal(&g.turn);
+	pthread_mutex_unlock(&g.lock);
+	if (g.open)
+		wake_writer();
+}
+
+bool record_each_output(unsigned i, unsigned *ret_worker, int *ret_fd)
+{
+	if (i >= count_outputs())
+		return false;
+	*ret_worker = g.outputs[i]->worker;
+	*ret_fd = g.polls[i + 1].fd;
+	return true;
+}
+
+int record_adopt_output(unsigned worker, int fd)
 {
 	auto_free struct output *o = calloc(1, sizeof(*o));
-	int fds[2];
 
 	if (!o)
 		return -ENOMEM;
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	/* Only our end is non-blocking: a worker that writes faster than the terminal waits. */
-	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
 	o->worker = worker;
-
 	pthread_mutex_lock(&g.lock);
 
 	bool full = g.n_outputs >= N_OUTPUTS;
 
 	if (!full) {
-		g.polls[g.n_outputs + 1] = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+		g.polls[g.n_outputs + 1] = (struct pollfd){ .fd = fd, .events = POLLIN };
 		g.outputs[g.n_outputs] = TAKE(o);
 		g.n_outputs++;
 	}
 	pthread_mutex_unlock(&g.lock);
-	if (full) {
+	if (full)
+		return -EMFILE;
+	wake_writer();
+	return 0;
+}
+
+static int open_output_pipe(unsigned worker)
+{
+	int fds[2], r;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	/* Only our end is non-blocking: a worker that writes faster than the terminal waits. */
+	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	r = record_adopt_output(worker, fds[0]);
+	if (r < 0) {
 		close(fds[0]);
 		close(fds[1]);
-		return -EMFILE;
+		return r;
 	}
-	wake_writer();
 	return fds[1];
 }
 

@@ -31,6 +31,14 @@ int record_open(const char *pool, enum record_target target, enum record_format 
 /* Waits until what was committed is written, at most two seconds, and ends the thread. */
 void record_close(void);
 
+/* Stops the writer where everything is written, what workers left without a newline included, so
+ * that another program may take the place of this one: what it has not read of their pipes stays
+ * there. Waits two seconds at most. Returns 0; or -ETIMEDOUT when the log does not keep up, and then
+ * nothing has changed. */
+int record_hold(void);
+/* Lets it go on after all. */
+void record_release(void);
+
 /* Whether records go to the journal, where many of them disturb nobody. */
 bool record_is_journal(void);
 
@@ -57,3 +65,10 @@ void record_notify_manager(const char *format, ...) __attribute__((format(printf
  * possible (journald): call it at start-up or when a slot is added, never for a restart.
  * Returns the descriptor (CLOEXEC, caller's) or -errno. */
 int record_open_output(unsigned worker);
+
+/* The pipes that the writer reads, for whoever takes over: the i-th from 0, or false beyond the last.
+ * *ret_fd is the writer's own, -1 when that one has ended. Only while it is held. */
+bool record_each_output(unsigned i, unsigned *ret_worker, int *ret_fd);
+
+/* Goes on reading such a pipe; fd is taken over. Returns 0 or -errno. */
+int record_adopt_output(unsigned worker, int fd);

@@ -479,7 +479,6 @@ int worker_born(struct worker *w)
 	int r = watch_exit(w);
 
 	w->forking = false;
-	trimpage_close_fd(&w->page);
 	if (r < 0) {
 		journal_problem(slot->number, r, "Cannot watch worker %u: it is killed",
 				slot->number);

@@ -93,6 +93,7 @@ static void forked(struct supervisor *s, const struct template_answer *a)
 	}
 	w->pid = a->pid;
 	w->pidfd = pidfd;
+	w->report->step = SPAWN_UNDER_WAY; /* the template's word; clone3 is not to blame later */
 	(void)worker_born(w);
 }
 

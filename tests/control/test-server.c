@@ -90,13 +90,21 @@ static void turn(void)
 	cr_assert_fail("the loop spins");
 }
 
-static int client(void)
+/* One that waits in the queue until the loop turns. */
+static int caller(void)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
 	cr_assert_eq(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0, "%m");
+	return fd;
+}
+
+static int client(void)
+{
+	int fd = caller();
+
 	turn();
 	return fd;
 }
@@ -595,4 +603,33 @@ Test(server, idle_clients_cost_nothing)
 	turn();
 	for (int i = 0; i < 100; i++)
 		cr_assert_eq(sd_event_run(event, 0), 0);
+}
+
+/* ---- taken over ---- */
+
+Test(server, goes_on_in_another_program)
+{
+	int waiting = client(), early, fd, kept;
+	struct control_client *adopted;
+
+	say(waiting, "stop\n");
+	turn();
+	cr_assert_eq(seen.n_kept, 1);
+	fd = dup(control_fd(server));
+	kept = dup(control_client_fd(seen.kept[0]));
+	cr_expect_str_eq(control_path(server), path);
+	early = caller();
+	cr_assert_eq(send(early, "status\n", 7, 0), 7);
+	server = control_free(server);
+	cr_assert_eq(control_resume(event, path, fd, &handler, &server), 0);
+	adopted = control_adopt(server, kept);
+	cr_assert_not_null(adopted);
+	turn();
+	cr_expect(strstr(heard(early), "\"ok\":true"));
+	control_reply(adopted, control_ok());
+	turn();
+	cr_expect(strstr(heard(waiting), "\"ok\":true"));
+	(void)close(early);
+	(void)close(waiting);
+	turn();
 }

@@ -193,3 +193,32 @@ Test(bell, a_stale_file_is_replaced_and_another_is_not)
 	cr_assert_eq(bell_new(event, other, (uid_t)-1, (gid_t)-1, &second), -EEXIST);
 	cr_assert_eq(unlink(other), 0);
 }
+
+/* ---- taken over ---- */
+
+Test(bell, goes_on_in_another_program)
+{
+	int heard = listener(), fds[8], fd = dup(bell_fd(bell));
+
+	cr_assert_eq(bell_listeners(bell, fds, ELEMENTS(fds)), 1);
+	cr_assert_eq(bell_listeners(bell, fds, 0), 0);
+	fds[0] = dup(fds[0]);
+	bell = bell_free(bell);
+	cr_assert_eq(bell_resume(event, path, fd, &bell), 0);
+	cr_assert_not(bell_is_heard(bell));
+	cr_assert_eq(bell_adopt(bell, fds[0]), 0);
+	cr_assert(bell_is_heard(bell));
+	bell_ring(bell);
+	cr_expect_eq(rings(heard), 1);
+	(void)close(heard);
+	(void)turn();
+	cr_expect_not(bell_is_heard(bell));
+}
+
+Test(bell, none_has_no_descriptors)
+{
+	int fd;
+
+	cr_expect_eq(bell_fd(NULL), -1);
+	cr_expect_eq(bell_listeners(NULL, &fd, 1), 0);
+}

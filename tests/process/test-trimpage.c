@@ -85,7 +85,6 @@ Test(trimpage, nothing_there)
 	cr_assert_not(trimpage_is_live(&none));
 	cr_assert_eq(trimpage_request(&none, getpid(), TRIMTAB_OP_TRIM, 0), -ENOTCONN);
 	cr_assert_eq(trimpage_answer(&none, &answer), 0);
-	trimpage_close_fd(&none);
 	trimpage_done(&none);
 }
 
@@ -297,4 +296,34 @@ Test(trimpage, has_a_name_for_each_allocator)
 	cr_assert_str_eq(trimpage_allocator_name(TRIMTAB_ALLOCATOR_TCMALLOC), "tcmalloc");
 	cr_assert_str_eq(trimpage_allocator_name(TRIMTAB_ALLOCATOR_MIMALLOC), "mimalloc");
 	cr_assert_str_eq(trimpage_allocator_name((enum trimtab_allocator)99), "unknown");
+}
+
+/* ---- taken over ---- */
+
+Test(trimpage, is_mapped_again_by_another_program)
+{
+	struct trimpage next = { .fd = dup(page.fd), .cookie = page.cookie };
+
+	cr_assert_eq(trimpage_resume(&next), 0);
+	cr_assert_neq(next.page, page.page);
+	atomic_store(&page.page->state, TRIMTAB_STATE_READY);
+	cr_expect(trimpage_is_live(&next));
+	trimpage_done(&next);
+	cr_expect_eq(next.fd, -1);
+}
+
+Test(trimpage, only_a_sealed_page_is_mapped)
+{
+	struct trimpage next = { .fd = memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING) };
+
+	cr_assert_eq(ftruncate(next.fd, TRIMTAB_PAGE_SIZE), 0);
+	cr_expect_eq(trimpage_resume(&next), -EBADF, "it could be cut under us");
+	cr_assert_eq(ftruncate(next.fd, 1), 0);
+	cr_assert_eq(fcntl(next.fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	cr_expect_eq(trimpage_resume(&next), -EBADF, "it is too short");
+	(void)close(next.fd);
+	next.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	cr_expect_eq(trimpage_resume(&next), -EBADF, "it is no memfd");
+	cr_expect_null(next.page);
+	(void)close(next.fd);
 }

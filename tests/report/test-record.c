@@ -562,3 +562,64 @@ Test(record, knows_the_journal_by_its_stream)
 	cr_assert_eq(setenv("JOURNAL_STREAM", "nonsense", 1), 0);
 	cr_assert_not(record_stderr_is_journal());
 }
+
+/* ---- held, for another program to take over ---- */
+
+Test(record, held_when_all_is_written)
+{
+	unsigned worker = 0;
+	int write_end, read_end = -1;
+
+	output_open(RECORD_TEXT);
+	write_end = record_open_output(7);
+	cr_assert_geq(write_end, 0);
+	for (int i = 0; i < 20; i++)
+		write_simple(LOG_INFO, "before");
+	cr_assert_eq(write(write_end, "whole\nhalf", 10), 10);
+	output_await_lines(1);
+	/* Until the writer has taken the line, half of it may still be in the pipe: then it stays. */
+	cr_assert_eq(record_hold(), 0);
+	output_await_lines(20);
+	cr_assert(record_each_output(0, &worker, &read_end));
+	cr_expect_eq(worker, 7);
+	cr_expect_geq(read_end, 0);
+	cr_expect_not(record_each_output(1, &worker, &read_end));
+	record_release();
+	write_simple(LOG_INFO, "after");
+	output_await_lines(21);
+	(void)close(write_end);
+	output_finish();
+	cr_expect(strstr(output_text, "after"));
+	cr_expect(strstr(output_text, "worker-7 | whole\n"));
+	cr_expect(strstr(output_text, "worker-7 | half\n"));
+}
+
+Test(record, a_pipe_taken_over_is_read_on)
+{
+	int fds[2];
+
+	output_open(RECORD_TEXT);
+	cr_assert_eq(pipe2(fds, O_CLOEXEC), 0);
+	cr_assert_eq(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+	cr_assert_eq(write(fds[1], "left there\n", 11), 11);
+	cr_assert_eq(record_adopt_output(3, fds[0]), 0);
+	output_await_lines(1);
+	(void)close(fds[1]);
+	output_finish();
+	cr_expect(strstr(output_text, "worker-3 | left there\n"), "%s", output_text);
+}
+
+Test(record, a_log_that_does_not_keep_up_is_not_held)
+{
+	output_open(RECORD_TEXT);
+	/* More than the pipe to the test takes, which reads nothing meanwhile. */
+	(void)fcntl(output_fd, F_SETPIPE_SZ, 4096);
+	for (int i = 0; i < RING; i++)
+		write_simple(LOG_INFO, "0123456789 0123456789 0123456789 0123456789 0123456789 "
+				       "0123456789 0123456789 0123456789 0123456789 0123456789");
+	cr_expect_eq(record_hold(), -ETIMEDOUT);
+	output_await_lines(RING);
+	cr_expect_eq(record_hold(), 0, "it keeps up again");
+	record_release();
+	output_finish();
+}
