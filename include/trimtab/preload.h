@@ -57,6 +57,9 @@ enum trimtab_operation {
 	TRIMTAB_OP_GC = 2,
 	/* Also give back what is free inside CPython's arenas; waits for the GIL as long. */
 	TRIMTAB_OP_PYMALLOC = 4,
+	/* Look at what the other operations asked for would find, and give nothing back. Once the
+	 * application is up: it puts the interpreter to the test that PYMALLOC needs. */
+	TRIMTAB_OP_LOOK = 8,
 };
 
 enum trimtab_state {
@@ -144,6 +147,15 @@ struct trimtab_page {
 	 * pause: the GIL exactly, an allocator's at most so long. */
 	_Atomic uint64_t hold_nsec;
 	_Atomic uint64_t longest_hold_nsec;
+	/* By how much the resident set fell while the allocator worked. */
+	_Atomic uint64_t released_bytes;
+	/* What could go, as seen before anything went. Of the allocator, what is resident and what
+	 * of it is in use, 0 where it does not say: glibc's own counters predict nothing (512 MiB
+	 * "free" with nothing to give back) and take longer to read than a trim. Of CPython's
+	 * arenas, the pages of pools that are wholly free. */
+	_Atomic uint64_t heap_bytes;
+	_Atomic uint64_t heap_live_bytes;
+	_Atomic uint64_t free_pool_bytes;
 };
 
 /* In a process forked from a template the constructor ran long before there was a worker, and the

@@ -22,6 +22,7 @@
 	X(SURGE, AUTO, "auto") X(SURGE, ALWAYS, "always") X(SURGE, NEVER, "never")
 #define CONFIG_CHOICES_TRIM(X) \
 	X(TRIM, PRESSURE, "pressure") X(TRIM, PERIODIC, "periodic") X(TRIM, OFF, "off")
+#define CONFIG_CHOICES_PYMALLOC(X) X(PYMALLOC, AUTO, "auto") X(PYMALLOC, OFF, "off")
 #define CONFIG_CHOICES_WAKE(X) X(WAKE, SIGNAL, "signal") X(WAKE, FUTEX, "futex")
 #define CONFIG_CHOICES_LOG_TARGET(X) \
 	X(LOG_TARGET, AUTO, "auto")  \
@@ -43,6 +44,7 @@
 enum config_preload { CONFIG_CHOICES_PRELOAD(CONFIG_ENUMERATOR) };
 enum config_surge { CONFIG_CHOICES_SURGE(CONFIG_ENUMERATOR) };
 enum config_trim { CONFIG_CHOICES_TRIM(CONFIG_ENUMERATOR) };
+enum config_pymalloc { CONFIG_CHOICES_PYMALLOC(CONFIG_ENUMERATOR) };
 enum config_wake { CONFIG_CHOICES_WAKE(CONFIG_ENUMERATOR) };
 enum config_log_target { CONFIG_CHOICES_LOG_TARGET(CONFIG_ENUMERATOR) };
 enum config_log_level { CONFIG_CHOICES_LOG_LEVEL(CONFIG_ENUMERATOR) };
@@ -52,6 +54,7 @@ enum config_cgroup { CONFIG_CHOICES_CGROUP(CONFIG_ENUMERATOR) };
 #define CONFIG_ENUM_PRELOAD    enum config_preload
 #define CONFIG_ENUM_SURGE      enum config_surge
 #define CONFIG_ENUM_TRIM       enum config_trim
+#define CONFIG_ENUM_PYMALLOC   enum config_pymalloc
 #define CONFIG_ENUM_WAKE       enum config_wake
 #define CONFIG_ENUM_LOG_TARGET enum config_log_target
 #define CONFIG_ENUM_LOG_LEVEL  enum config_log_level

@@ -243,6 +243,37 @@ static void show_worker(struct json_object *w)
 		(void)printf("%s\n", json_object_get_boolean(get(w, "retiring")) ? "retiring" : "");
 }
 
+static void show_last_trim(struct json_object *last)
+{
+	if (!last) {
+		(void)printf("-\n");
+		return;
+	}
+	(void)printf("%s -> %s, %s ago", format_bytes(number(last, "before_bytes")).s,
+		     format_bytes(number(last, "after_bytes")).s,
+		     format_usec(number(last, "ago_usec")).s);
+	if (get(last, "malloc_bytes"))
+		(void)printf("; malloc %s, CPython %s", format_bytes(number(last, "malloc_bytes")).s,
+			     format_bytes(number(last, "pymalloc_bytes")).s);
+	(void)printf("\n");
+}
+
+static void show_trims_of(struct json_object *w)
+{
+	struct json_object *trim = get(w, "trim");
+	uint64_t hold;
+
+	if (!trim)
+		return;
+	hold = number(trim, "longest_hold_usec");
+	(void)printf("%6" PRIu64 "  %-10s %-9s %-11s %12s  ", number(w, "worker"),
+		     text(trim, "library"), text(trim, "allocator"), text(trim, "wake"),
+		     hold == UINT64_MAX ? "-" : format_usec(hold).s);
+	show_last_trim(get(trim, "last"));
+	if (get(trim, "pymalloc") && strcmp(text(trim, "pymalloc"), "on") != 0)
+		(void)printf("%6s  CPython's arenas: %s\n", "", text(trim, "pymalloc"));
+}
+
 static void show_status(struct json_object *reply)
 {
 	struct json_object *pool = get(reply, "pool"), *workers = get(reply, "workers");
@@ -263,6 +294,10 @@ static void show_status(struct json_object *reply)
 		     "limit", "age", "plan");
 	for (size_t i = 0; i < json_object_array_length(workers); i++)
 		show_worker(json_object_array_get_idx(workers, i));
+	(void)printf("\n%6s  %-10s %-9s %-11s %12s  %s\n", "worker", "library", "allocator",
+		     "woken by", "longest hold", "last trim");
+	for (size_t i = 0; i < json_object_array_length(workers); i++)
+		show_trims_of(json_object_array_get_idx(workers, i));
 }
 
 static void show_trim(struct json_object *reply)

@@ -34,6 +34,9 @@ void policy_note_drained(struct policy *p, uint32_t slot, usec_t now, usec_t dra
 /* The trim asked for ended: usage of the leaf before and after, and how long it took. */
 void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now,
 			 uint64_t before_bytes, uint64_t after_bytes, usec_t took_usec);
+/* What the last trim could not reach yet went back by itself later on: usage now. */
+void policy_note_trimmed_late(struct policy *p, uint32_t slot, usec_t now,
+			      uint64_t after_bytes);
 /* The trim asked for was not answered in time. */
 void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now);
 

@@ -151,6 +151,32 @@ void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now,
 	back_off(p, &s->trim, now, took_usec);
 }
 
+void policy_note_trimmed_late(struct policy *p, uint32_t slot, usec_t now,
+			      uint64_t after_bytes)
+{
+	struct slot_memory *s;
+	uint64_t more;
+
+	if (slot >= p->n_slots)
+		return;
+	p->now_usec = now = u64_max(now, p->now_usec);
+	s = &p->slots[slot];
+	more = u64_sub(s->trim.after_bytes, after_bytes);
+	if (more == 0)
+		return;
+	forecast_fell(&s->growth, more);
+	(void)forecast_add(&s->growth, now, after_bytes, /* trusted= */ true);
+	s->usage_bytes = s->trim.after_bytes = after_bytes;
+	s->trim.tooth_bytes = u64_add(s->trim.tooth_bytes, more);
+	/* It helped after all: the next one need not wait longer for that. */
+	if (more >= least_yield(&p->limits, u64_add(after_bytes, more)) &&
+	    s->trim.record.n_futile > 0) {
+		s->trim.record.n_futile = p->trims.n_futile = 0;
+		s->trim.interval_usec = draw_interval(p);
+		s->trim.next_usec = usec_add(s->trim.last_usec, s->trim.interval_usec);
+	}
+}
+
 void policy_note_trim_lost(struct policy *p, uint32_t slot, usec_t now)
 {
 	struct slot_memory *s;

@@ -41,6 +41,7 @@ static struct {
 	mallctl_fn *mallctl;
 	void (*mi_collect)(bool force);
 	void (*tcmalloc_release)(void);
+	int (*tcmalloc_property)(const char *name, size_t *ret);
 	int (*malloc_trim)(size_t pad);
 } allocator;
 
@@ -69,6 +70,8 @@ static bool tcmalloc_owns_next_block(void)
 
 	allocator.tcmalloc_release =
 		dlsym(RTLD_DEFAULT, "MallocExtension_ReleaseFreeMemory");
+	allocator.tcmalloc_property =
+		dlsym(RTLD_DEFAULT, "MallocExtension_GetNumericProperty");
 	if (!mallinfo || !allocator.tcmalloc_release)
 		return false;
 	before = mallinfo();
@@ -134,6 +137,55 @@ enum trimtab_allocator allocator_detect(void)
 bool allocator_can_release(void)
 {
 	return allocator.kind != TRIMTAB_ALLOCATOR_UNKNOWN || allocator.malloc_trim;
+}
+
+static bool read_jemalloc(const char *name, uint64_t *ret)
+{
+	size_t value = 0, size = sizeof value;
+
+	if (allocator.mallctl(name, &value, &size, NULL, 0) != 0)
+		return false;
+	*ret = value;
+	return true;
+}
+
+static bool look_at_jemalloc(uint64_t *ret_heap_bytes, uint64_t *ret_live_bytes)
+{
+	uint64_t epoch = 1;
+
+	/* Its statistics stand still until the epoch is written. */
+	return allocator.mallctl("epoch", NULL, NULL, &epoch, sizeof epoch) == 0 &&
+	       read_jemalloc("stats.resident", ret_heap_bytes) &&
+	       read_jemalloc("stats.allocated", ret_live_bytes);
+}
+
+static bool look_at_tcmalloc(uint64_t *ret_heap_bytes, uint64_t *ret_live_bytes)
+{
+	size_t heap, unmapped, live;
+
+	if (!allocator.tcmalloc_property ||
+	    !allocator.tcmalloc_property("generic.heap_size", &heap) ||
+	    !allocator.tcmalloc_property("tcmalloc.pageheap_unmapped_bytes", &unmapped) ||
+	    !allocator.tcmalloc_property("generic.current_allocated_bytes", &live))
+		return false;
+	*ret_heap_bytes = heap > unmapped ? heap - unmapped : 0;
+	*ret_live_bytes = live;
+	return true;
+}
+
+bool allocator_look(uint64_t *ret_heap_bytes, uint64_t *ret_live_bytes)
+{
+	switch (allocator.kind) {
+	case TRIMTAB_ALLOCATOR_JEMALLOC:
+		return look_at_jemalloc(ret_heap_bytes, ret_live_bytes);
+	case TRIMTAB_ALLOCATOR_TCMALLOC:
+		return look_at_tcmalloc(ret_heap_bytes, ret_live_bytes);
+	case TRIMTAB_ALLOCATOR_MIMALLOC:
+	case TRIMTAB_ALLOCATOR_GLIBC:
+	case TRIMTAB_ALLOCATOR_UNKNOWN:
+		break;
+	}
+	return false;
 }
 
 static int release(void)

@@ -19,6 +19,11 @@ bool allocator_can_release(void);
  * returned, which says next to nothing: measure the resident set instead. */
 int allocator_release(void);
 
+/* What the allocator says of itself: resident bytes, and those of them in use. False where it says
+ * nothing that predicts what a release brings. Microseconds; like a release, not in a signal
+ * handler. */
+bool allocator_look(uint64_t *ret_heap_bytes, uint64_t *ret_live_bytes);
+
 /* What only the thread that owns a heap can do for it, for allocators with a heap per thread.
  * Called on a thread of the application, at a point where it may call malloc. */
 void allocator_release_own_thread(void);

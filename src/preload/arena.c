@@ -302,16 +302,34 @@ static uint64_t purge_free_pool(struct pool *pool, uint32_t page_bytes)
 	return drop(pool, page_bytes, POOL_BYTES);
 }
 
+static uint64_t live_bytes(const struct pool *pool)
+{
+	return (uint64_t)pool->ref.count * block_size(pool);
+}
+
 void arena_purge(void *arena, size_t page_bytes, struct arena_figures *figures)
 {
 	for (struct pool *pool = arena_first_pool(arena);
 	     pool_is_within(pool, arena) && !never_used(pool); pool = pool_after(pool)) {
 		if (pool->ref.count == 0) {
-			figures->purged_bytes +=
-				purge_free_pool(pool, (uint32_t)page_bytes);
+			uint64_t bytes = purge_free_pool(pool, (uint32_t)page_bytes);
+
+			figures->free_pool_bytes += bytes;
+			figures->purged_bytes += bytes;
 			continue;
 		}
-		figures->live_bytes += (uint64_t)pool->ref.count * block_size(pool);
+		figures->live_bytes += live_bytes(pool);
 		figures->purged_bytes += purge_gap(pool, (uint32_t)page_bytes);
+	}
+}
+
+void arena_look(void *arena, size_t page_bytes, struct arena_figures *figures)
+{
+	for (const struct pool *pool = arena_first_pool(arena);
+	     pool_is_within(pool, arena) && !never_used(pool); pool = pool_after(pool)) {
+		if (pool->ref.count > 0)
+			figures->live_bytes += live_bytes(pool);
+		else if (pool->size_class != NO_SIZE_CLASS)
+			figures->free_pool_bytes += POOL_BYTES - page_bytes;
 	}
 }

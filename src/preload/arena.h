@@ -37,8 +37,10 @@ enum {
 
 _Static_assert(sizeof(struct pool) == 48 || sizeof(void *) != 8, "struct pool_header");
 
+/* Sums over arenas: each call adds to them. */
 struct arena_figures {
 	uint64_t purged_bytes;
+	uint64_t free_pool_bytes; /* of it, or that would be, in pools that are wholly free */
 	uint64_t live_bytes;
 };
 
@@ -52,3 +54,6 @@ bool arena_is_sound(void *arena);
  * whole pages of the widest gap between live blocks of the others. Leaves arena and pools such that
  * pymalloc goes on with them. Sound arenas only; nobody else may use it meanwhile. */
 void arena_purge(void *arena, size_t page_bytes, struct arena_figures *figures);
+
+/* As arena_purge without giving anything back; says of free pools alone what it would be. */
+void arena_look(void *arena, size_t page_bytes, struct arena_figures *figures);

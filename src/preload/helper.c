@@ -69,26 +69,42 @@ static enum trimtab_gc_result collect(void)
 	return result;
 }
 
-static uint64_t purge_arenas(void)
+typedef enum trimtab_pymalloc arenas_fn(unsigned wait_msec, struct pymalloc_result *ret);
+
+static uint64_t visit_arenas(arenas_fn *work)
 {
 	struct trimtab_page *page = helper.page;
 	struct pymalloc_result result;
 
-	publish(&page->pymalloc, pymalloc_purge(gc_wait_msec(), &result));
+	publish(&page->pymalloc, work(gc_wait_msec(), &result));
 	publish(&page->n_odd_arenas, result.n_odd_arenas);
 	publish64(&page->arena_bytes, result.arena_bytes);
 	publish64(&page->live_bytes, result.live_bytes);
+	publish64(&page->free_pool_bytes, result.free_pool_bytes);
 	publish64(&page->purged_bytes, result.purged_bytes);
 	return result.longest_hold_nsec;
+}
+
+static void look_at_heap(void)
+{
+	uint64_t heap = 0, live = 0;
+
+	if (!allocator_look(&heap, &live))
+		heap = live = 0;
+	publish64(&helper.page->heap_bytes, heap);
+	publish64(&helper.page->heap_live_bytes, live);
 }
 
 /* Returns how long it took, which is the longest that a lock of it can have been held. */
 static uint64_t trim(void)
 {
-	uint64_t began = self_now_nsec();
+	uint64_t before = self_rss_bytes(), began = self_now_nsec(), took, after;
 
 	publish(&helper.page->trim_returned, (uint32_t)allocator_release());
-	return self_now_nsec() - began;
+	took = self_now_nsec() - began;
+	after = self_rss_bytes();
+	publish64(&helper.page->released_bytes, before > after ? before - after : 0);
+	return took;
 }
 
 static void publish_hold(uint64_t nsec)
@@ -109,19 +125,23 @@ static void serve(uint32_t operations)
 {
 	struct trimtab_page *page = helper.page;
 	enum trimtab_gc_result gc = TRIMTAB_GC_NOT_ASKED;
+	bool only_look = operations & TRIMTAB_OP_LOOK;
 	uint64_t hold = 0;
 
 	publish(&page->state, TRIMTAB_STATE_BUSY);
 	publish64(&page->began_nsec, self_now_nsec());
 	publish64(&page->rss_before_bytes, self_rss_bytes());
 	publish64(&page->purged_bytes, 0);
+	publish64(&page->released_bytes, 0);
 	publish(&page->trim_returned, 0);
-	if (operations & TRIMTAB_OP_GC)
+	if (operations & TRIMTAB_OP_GC && !only_look)
 		gc = collect();
 	publish(&page->gc_result, gc);
 	if (operations & TRIMTAB_OP_PYMALLOC)
-		hold = purge_arenas();
+		hold = visit_arenas(only_look ? pymalloc_look : pymalloc_purge);
 	if (operations & TRIMTAB_OP_TRIM)
+		look_at_heap();
+	if (operations & TRIMTAB_OP_TRIM && !only_look)
 		hold = longer(hold, trim());
 	publish_hold(hold);
 	publish64(&page->rss_after_bytes, self_rss_bytes());

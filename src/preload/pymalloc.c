@@ -238,15 +238,20 @@ static void examine_again(void)
 
 /* The purge */
 
-static void purge_one(void *arena)
+static void visit(void *arena, bool give_back)
 {
+	size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	struct arena_figures figures = { 0 };
 
 	if (!arena_is_sound(arena)) {
 		result.n_odd_arenas++;
 		return;
 	}
-	arena_purge(arena, (size_t)sysconf(_SC_PAGESIZE), &figures);
+	if (give_back)
+		arena_purge(arena, page_bytes, &figures);
+	else
+		arena_look(arena, page_bytes, &figures);
+	result.free_pool_bytes += figures.free_pool_bytes;
 	result.arena_bytes += ARENA_BYTES;
 	result.live_bytes += figures.live_bytes;
 	result.purged_bytes += figures.purged_bytes;
@@ -273,7 +278,7 @@ static bool let_others_in(uint64_t *since)
 	return go_on && verdict == TRIMTAB_PYMALLOC_ON;
 }
 
-static void purge_all(uint64_t since)
+static void visit_all(bool give_back, uint64_t since)
 {
 	for (struct chunk *chunk = &hook.first_chunk; chunk; chunk = chunk_after(chunk))
 		for (size_t i = 0; i < SLOTS_IN_CHUNK; i++) {
@@ -281,7 +286,7 @@ static void purge_all(uint64_t since)
 
 			if (!arena)
 				continue;
-			purge_one(arena);
+			visit(arena, give_back);
 			if (self_now_nsec() - since > SLICE_NSEC &&
 			    !let_others_in(&since))
 				return;
@@ -289,7 +294,7 @@ static void purge_all(uint64_t since)
 	note_hold(since);
 }
 
-static void purge_with_gil(void)
+static void work_with_gil(bool give_back)
 {
 	uint64_t since = self_now_nsec();
 	int before = priority_raise();
@@ -300,16 +305,37 @@ static void purge_with_gil(void)
 	else if (verdict == TRIMTAB_PYMALLOC_ON)
 		examine_again();
 	if (verdict == TRIMTAB_PYMALLOC_ON)
-		purge_all(since);
+		visit_all(give_back, since);
 	priority_restore(before);
 }
 
-enum trimtab_pymalloc pymalloc_purge(unsigned wait_msec, struct pymalloc_result *ret)
+static void purge_with_gil(void)
+{
+	work_with_gil(/* give_back= */ true);
+}
+
+static void look_with_gil(void)
+{
+	work_with_gil(/* give_back= */ false);
+}
+
+static enum trimtab_pymalloc run(void (*work)(void), unsigned wait_msec,
+				 struct pymalloc_result *ret)
 {
 	*ret = (struct pymalloc_result){ 0 };
 	if (!python_version())
 		return TRIMTAB_PYMALLOC_NO_PYTHON;
-	if (python_run_with_gil(purge_with_gil, wait_msec))
+	if (python_run_with_gil(work, wait_msec))
 		*ret = result;
 	return verdict;
+}
+
+enum trimtab_pymalloc pymalloc_purge(unsigned wait_msec, struct pymalloc_result *ret)
+{
+	return run(purge_with_gil, wait_msec, ret);
+}
+
+enum trimtab_pymalloc pymalloc_look(unsigned wait_msec, struct pymalloc_result *ret)
+{
+	return run(look_with_gil, wait_msec, ret);
 }

@@ -10,6 +10,7 @@
 
 struct pymalloc_result {
 	uint64_t purged_bytes;	    /* given back this time */
+	uint64_t free_pool_bytes;   /* of it, or that would be, in pools that are wholly free */
 	uint64_t arena_bytes;	    /* in arenas that were looked at */
 	uint64_t live_bytes;	    /* in blocks that are in use there */
 	uint64_t longest_hold_nsec; /* of the GIL, without a pause */
@@ -23,3 +24,6 @@ void pymalloc_watch(void);
 /* Gives back what is free, for at most wait_msec; the rest of it comes later, on its own. The
  * first call examines the interpreter. Anything but ON: nothing was touched, and why. */
 enum trimtab_pymalloc pymalloc_purge(unsigned wait_msec, struct pymalloc_result *ret);
+
+/* As above without giving anything back. */
+enum trimtab_pymalloc pymalloc_look(unsigned wait_msec, struct pymalloc_result *ret);

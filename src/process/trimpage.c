@@ -123,9 +123,10 @@ int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations, uint32_
 
 	if (!trimpage_is_live(t))
 		return -ENOTCONN;
-	if (t->requested > 0 && trimpage_answer(t, &unused) == 0)
+	if (t->requested > 0 && !t->looking && trimpage_answer(t, &unused) == 0)
 		return -EBUSY;
 
+	t->looking = operations & TRIMTAB_OP_LOOK;
 	atomic_store_explicit(&page->operations, operations, memory_order_relaxed);
 	atomic_store_explicit(&page->gc_wait_msec, gc_wait_msec, memory_order_relaxed);
 	t->requested++;
@@ -138,6 +139,23 @@ int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations, uint32_
 	return r;
 }
 
+static uint32_t get32(const _Atomic uint32_t *field)
+{
+	return atomic_load_explicit(field, memory_order_relaxed);
+}
+
+static uint64_t get64(const _Atomic uint64_t *field)
+{
+	return atomic_load_explicit(field, memory_order_relaxed);
+}
+
+static enum trimtab_allocator allocator_of(const struct trimtab_page *page)
+{
+	uint32_t allocator = get32(&page->allocator);
+
+	return allocator <= TRIMTAB_ALLOCATOR_MIMALLOC ? allocator : TRIMTAB_ALLOCATOR_UNKNOWN;
+}
+
 int trimpage_answer(const struct trimpage *t, struct trim_answer *ret)
 {
 	const struct trimtab_page *page = t->page;
@@ -145,23 +163,81 @@ int trimpage_answer(const struct trimpage *t, struct trim_answer *ret)
 	if (!page || atomic_load_explicit(&page->done, memory_order_acquire) != t->requested)
 		return 0;
 
-	uint64_t began = atomic_load_explicit(&page->began_nsec, memory_order_relaxed);
-	uint64_t ended = atomic_load_explicit(&page->ended_nsec, memory_order_relaxed);
-	uint32_t gc = atomic_load_explicit(&page->gc_result, memory_order_relaxed);
-	uint32_t allocator = atomic_load_explicit(&page->allocator, memory_order_relaxed);
+	uint64_t began = get64(&page->began_nsec), ended = get64(&page->ended_nsec);
+	usec_t worked = ended > began ? (ended - began) / 1000 : 0;
+	usec_t hold = get64(&page->hold_nsec) / 1000;
+	uint32_t gc = get32(&page->gc_result);
 
 	*ret = (struct trim_answer){
-		.worked_usec = ended > began ? (ended - began) / 1000 : 0,
-		.rss_before_bytes = atomic_load_explicit(&page->rss_before_bytes,
-							 memory_order_relaxed),
-		.rss_after_bytes = atomic_load_explicit(&page->rss_after_bytes,
-							memory_order_relaxed),
-		.purged_bytes = atomic_load_explicit(&page->purged_bytes, memory_order_relaxed),
+		.worked_usec = worked,
+		.hold_usec = hold < worked ? hold : worked,
+		.rss_before_bytes = get64(&page->rss_before_bytes),
+		.rss_after_bytes = get64(&page->rss_after_bytes),
+		.released_bytes = get64(&page->released_bytes),
+		.purged_bytes = get64(&page->purged_bytes),
 		.gc = gc <= TRIMTAB_GC_REFUSED ? gc : TRIMTAB_GC_NOT_ASKED,
-		.allocator = allocator <= TRIMTAB_ALLOCATOR_MIMALLOC ? allocator
-								      : TRIMTAB_ALLOCATOR_UNKNOWN,
+		.allocator = allocator_of(page),
 	};
 	return 1;
+}
+
+bool trimpage_has_helper(const struct trimpage *t, pid_t pid)
+{
+	pid_t tid = t->page ? atomic_load_explicit(&t->page->helper_tid, memory_order_relaxed) : 0;
+
+	return pid > 0 && tid > 0 && syscall(SYS_tgkill, pid, tid, 0) == 0;
+}
+
+void trimpage_view(const struct trimpage *t, struct trim_view *ret)
+{
+	const struct trimtab_page *page = t->page;
+	uint32_t waits, pymalloc;
+
+	*ret = (struct trim_view){ 0 };
+	if (!page)
+		return;
+	waits = get32(&page->waits);
+	pymalloc = get32(&page->pymalloc);
+	*ret = (struct trim_view){
+		.failed = get32(&page->state) == TRIMTAB_STATE_FAILED,
+		.allocator = allocator_of(page),
+		.waits = waits <= TRIMTAB_WAKE_FUTEX ? waits : 0,
+		.pymalloc = pymalloc <= TRIMTAB_PYMALLOC_SELF_TEST ? pymalloc
+								   : TRIMTAB_PYMALLOC_UNKNOWN,
+		.longest_hold_usec = get64(&page->longest_hold_nsec) / 1000,
+		.heap_bytes = get64(&page->heap_bytes),
+		.heap_live_bytes = get64(&page->heap_live_bytes),
+		.arena_bytes = get64(&page->arena_bytes),
+		.arena_live_bytes = get64(&page->live_bytes),
+		.free_pool_bytes = get64(&page->free_pool_bytes),
+	};
+}
+
+const char *trimpage_pymalloc_text(enum trimtab_pymalloc pymalloc)
+{
+	switch (pymalloc) {
+	case TRIMTAB_PYMALLOC_ON:
+		return "on";
+	case TRIMTAB_PYMALLOC_NO_PYTHON:
+		return "off: no CPython 3.10 or later in the program";
+	case TRIMTAB_PYMALLOC_VERSION:
+		return "off: not CPython 3.10 to 3.13 on 64 bit";
+	case TRIMTAB_PYMALLOC_FREE_THREADED:
+		return "off: a free-threaded CPython has no pymalloc";
+	case TRIMTAB_PYMALLOC_PAGE_SIZE:
+		return "off: pages are as large as pools";
+	case TRIMTAB_PYMALLOC_NOT_USED:
+		return "off: PYTHONMALLOC names another allocator";
+	case TRIMTAB_PYMALLOC_HOOK:
+		return "off: another arena allocator was set";
+	case TRIMTAB_PYMALLOC_INTERPRETERS:
+		return "off: there are sub-interpreters";
+	case TRIMTAB_PYMALLOC_SELF_TEST:
+		return "off: its blocks do not lie as expected";
+	case TRIMTAB_PYMALLOC_UNKNOWN:
+		break;
+	}
+	return "not looked at yet";
 }
 
 const char *trimpage_allocator_name(enum trimtab_allocator allocator)

@@ -106,6 +106,23 @@ void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec)
 	record_commit(r);
 }
 
+void journal_trim_late(unsigned worker, pid_t pid, uint64_t before_bytes, uint64_t after_bytes,
+		       usec_t since_usec)
+{
+	struct record *r = record_begin(EVENT_TRIM, LOG_INFO,
+					"Worker %u (pid %d) collected garbage %s after its trim, and "
+					"trimmed again: %s -> %s", worker, (int)pid,
+					format_usec(since_usec).s, format_bytes(before_bytes).s,
+					format_bytes(after_bytes).s);
+
+	add_worker(r, worker, pid);
+	record_add(r, "TRIMTAB_REASON=late collection");
+	record_add(r, "TRIMTAB_BEFORE_BYTES=%" PRIu64, before_bytes);
+	record_add(r, "TRIMTAB_AFTER_BYTES=%" PRIu64, after_bytes);
+	record_add(r, "TRIMTAB_USEC=%" PRIu64, since_usec);
+	record_commit(r);
+}
+
 static void add_plan(struct record *r, const struct journal_plan *p)
 {
 	add_worker(r, p->worker, p->pid);

@@ -110,6 +110,7 @@ static void serve(struct worker *w)
 	policy_note_ready(s->policy, slot->number - 1, w->ready_usec, w->usage_bytes);
 	journal_worker_ready(slot->number, w->pid, usec_sub(w->ready_usec, w->started_usec),
 			     w->usage_bytes);
+	trim_look(w);
 	announce_first_ready(s);
 	answer_recycle(slot, NULL);
 	if (old)
@@ -559,12 +560,16 @@ static void hear(struct worker *w, const struct notify *n)
 		take_status(w, n->status);
 	if (n->hello && trimpage_is_live(&w->page)) {
 		w->hello = true;
+		if (w->state == WORKER_SERVING)
+			trim_look(w);
 		supervisor_wake(w->supervisor);
 	}
 	if (n->ready)
 		worker_event(w, WORKER_IS_READY, HAND_NONE);
 	if (n->done)
 		trim_answered(w);
+	if (n->late)
+		trim_came_late(w);
 	if (n->watchdog && w->state == WORKER_SERVING)
 		arm_silence(w);
 	if (n->watchdog_trigger)

@@ -38,6 +38,17 @@
 struct supervisor;
 struct slot;
 
+/* What came of the trims of one process. */
+struct trim_story {
+	unsigned n_trims, n_unanswered, n_late;
+	bool late_due;			/* a collection may end after its trim was answered */
+	bool answered;			/* answer is of the last trim */
+	struct trim_answer answer;
+	enum reason reason;		/* of the last trim, if there was one; so are those below */
+	usec_t at_usec, took_usec;
+	uint64_t before_bytes, after_bytes;
+};
+
 /* One process, from spawn to its end. */
 struct worker {
 	struct supervisor *supervisor;
@@ -66,6 +77,7 @@ struct worker {
 	struct spawn_report *report;
 	bool forking;			/* the template was asked for it; there is no pid yet */
 	bool hello;			/* its library waits for requests */
+	struct trim_story trims;
 	char status[128];		/* its own STATUS= */
 
 	sd_event_source *child, *deadline, *silence, *events, *pressure;
@@ -264,8 +276,12 @@ void set_limit(struct worker *w, uint64_t bytes);
 
 /* Asks the worker to trim. Returns 0 or -errno: -EBUSY while another one is trimming. */
 int trim_ask(struct worker *w, enum reason reason);
+/* Has its library look at what there is, once both are up: for status alone. */
+void trim_look(struct worker *w);
 /* Its library said that it is done. */
 void trim_answered(struct worker *w);
+/* Its library said that a collection, given up waiting for, ended and was followed by a trim. */
+void trim_came_late(struct worker *w);
 /* The worker is gone or will not answer. */
 void trim_forget(struct worker *w);
 

@@ -13,11 +13,30 @@
 
 #define GC_WAIT_MSEC 1000
 
+/* A look is not worth waiting for: the interpreter may be busy, and a trim may come. */
+#define LOOK_WAIT_MSEC 200
+
 static void end(struct supervisor *s)
 {
 	s->trim.worker = NULL;
 	supervisor_arm(s, &s->trim.timer, USEC_NEVER, NULL, NULL);
 	supervisor_wake(s);
+}
+
+static void note(struct worker *w, const struct trim_answer *answer, usec_t now, usec_t took)
+{
+	struct trim_story *t = &w->trims;
+	const struct trim_under_way *trim = &w->supervisor->trim;
+
+	t->n_trims++;
+	t->answered = answer;
+	t->answer = answer ? *answer : (struct trim_answer){ 0 };
+	t->late_due = answer && answer->gc == TRIMTAB_GC_TIMEOUT;
+	t->reason = trim->reason;
+	t->at_usec = now;
+	t->took_usec = took;
+	t->before_bytes = trim->before_bytes;
+	t->after_bytes = w->usage_bytes;
 }
 
 /* Reads what the worker uses now, tells the policy, the journal and whoever asked. */
@@ -29,6 +48,7 @@ static void conclude(struct worker *w, const struct trim_answer *answer)
 
 	observe_worker(w);
 	policy_note_trimmed(s->policy, w->slot->number - 1, now, before, w->usage_bytes, took);
+	note(w, answer, now, took);
 	journal_worker_trimmed(&(struct journal_trim){
 		.worker = w->slot->number,
 		.pid = w->pid,
@@ -59,29 +79,36 @@ static int on_no_answer(sd_event_source *source, uint64_t usec, void *userdata)
 		return 0;
 	}
 	policy_note_trim_lost(s->policy, w->slot->number - 1, supervisor_now(s));
+	w->trims.n_unanswered++;
 	journal_trim_lost(w->slot->number, w->pid, ANSWER_USEC);
 	answer_trim(w->slot, "the worker did not answer", 0, 0, 0);
 	end(s);
 	return 0;
 }
 
+static uint32_t operations_of(const struct config *c)
+{
+	uint32_t operations = TRIMTAB_OP_TRIM;
+
+	if (c->trim_gc)
+		operations |= TRIMTAB_OP_GC;
+	if (c->trim_pymalloc == CONFIG_PYMALLOC_AUTO)
+		operations |= TRIMTAB_OP_PYMALLOC;
+	return operations;
+}
+
 int trim_ask(struct worker *w, enum reason reason)
 {
 	struct supervisor *s = w->supervisor;
-	uint32_t operations = TRIMTAB_OP_TRIM;
 	int r = 0;
 
 	if (s->trim.worker)
 		return -EBUSY;
 	if (!w->hello && !bell_is_heard(w->slot->bell))
 		return -ENOTCONN;
-	if (s->config->trim_gc)
-		operations |= TRIMTAB_OP_GC;
-	if (s->config->trim_pymalloc)
-		operations |= TRIMTAB_OP_PYMALLOC;
 	observe_worker(w);
 	if (w->hello)
-		r = trimpage_request(&w->page, w->pid, operations, GC_WAIT_MSEC);
+		r = trimpage_request(&w->page, w->pid, operations_of(s->config), GC_WAIT_MSEC);
 	if (r < 0) {
 		/* Busy: it still owes the answer to an earlier request that was given up. Else it runs
 		 * another program now, or is ending. */
@@ -99,6 +126,33 @@ int trim_ask(struct worker *w, enum reason reason)
 		       usec_add(s->trim.asked_usec, w->hello ? ANSWER_USEC : BELL_USEC),
 		       on_no_answer, s);
 	return 0;
+}
+
+void trim_look(struct worker *w)
+{
+	if (w->hello)
+		(void)trimpage_request(&w->page, w->pid,
+				       operations_of(w->supervisor->config) | TRIMTAB_OP_LOOK,
+				       LOOK_WAIT_MSEC);
+}
+
+/* Believed once for each trim whose collection was late: it could say so all day. */
+void trim_came_late(struct worker *w)
+{
+	struct supervisor *s = w->supervisor;
+	struct trim_story *t = &w->trims;
+	uint64_t before = t->after_bytes;
+
+	if (!t->late_due || w->slot->worker != w)
+		return;
+	t->late_due = false;
+	t->n_late++;
+	observe_worker(w);
+	t->after_bytes = w->usage_bytes;
+	policy_note_trimmed_late(s->policy, w->slot->number - 1, supervisor_now(s), w->usage_bytes);
+	journal_trim_late(w->slot->number, w->pid, before, w->usage_bytes,
+			  usec_sub(supervisor_now(s), t->at_usec));
+	supervisor_wake(s);
 }
 
 void trim_answered(struct worker *w)

@@ -4,8 +4,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "process/environment.h"
 #include "util/cleanup.h"
 
 /* ---- small helpers ---- */
@@ -65,6 +69,101 @@ static void put_plan(struct json_object *o, struct supervisor *s, const struct s
 	put_bool(o, "held", outlook.held);
 }
 
+/* Who set MALLOC_ARENA_MAX for this worker. */
+static const char *arena_max_from(const struct supervisor *s, const char *value)
+{
+	for (size_t i = 0; i < s->config->pool_env.n; i++)
+		if (strncmp(s->config->pool_env.items[i], "MALLOC_ARENA_MAX=", 17) == 0)
+			return "pool.env";
+	if (!value)
+		return NULL;
+	return getenv("MALLOC_ARENA_MAX") ? "environment" : "trim.arena-max";
+}
+
+static const char *library_state(const struct supervisor *s, const struct worker *w,
+				 const struct trim_view *view)
+{
+	if (!s->launch->preload)
+		return "off";
+	if (view->failed)
+		return "failed";
+	if (!w->hello)
+		return trimpage_is_live(&w->page) ? "gone" : "not loaded";
+	return trimpage_has_helper(&w->page, w->pid) ? "live" : "gone";
+}
+
+static const char *pymalloc_word(const struct supervisor *s, const struct trim_view *view)
+{
+	if (s->config->trim_pymalloc == CONFIG_PYMALLOC_OFF)
+		return "off: [trim] pymalloc = off";
+	return trimpage_pymalloc_text(view->pymalloc);
+}
+
+static void put_wake(struct json_object *o, int signal_number, enum trimtab_wake waits)
+{
+	char text[16] = "futex";
+
+	if (waits == TRIMTAB_WAKE_SIGNAL && signal_number >= SIGRTMIN)
+		(void)snprintf(text, sizeof(text), "SIGRTMIN+%d", signal_number - SIGRTMIN);
+	else if (waits == TRIMTAB_WAKE_SIGNAL)
+		(void)snprintf(text, sizeof(text), "SIG%s", sigabbrev_np(signal_number));
+	put_text(o, "wake", waits ? text : NULL);
+}
+
+static void put_known(struct json_object *o, const char *key, uint64_t value)
+{
+	put_number(o, key, value > 0 ? value : UINT64_MAX);
+}
+
+static struct json_object *describe_last_trim(struct supervisor *s, const struct trim_story *t)
+{
+	struct json_object *o;
+
+	if (t->n_trims == 0)
+		return NULL;
+	o = json_object_new_object();
+	put_text(o, "reason", reason_text(t->reason));
+	put_number(o, "ago_usec", usec_sub(supervisor_now(s), t->at_usec));
+	put_number(o, "took_usec", t->took_usec);
+	put_number(o, "before_bytes", t->before_bytes);
+	put_number(o, "after_bytes", t->after_bytes);
+	if (!t->answered)
+		return o;
+	put_number(o, "worked_usec", t->answer.worked_usec);
+	put_number(o, "hold_usec", t->answer.hold_usec);
+	put_number(o, "malloc_bytes", t->answer.released_bytes);
+	put_number(o, "pymalloc_bytes", t->answer.purged_bytes);
+	return o;
+}
+
+/* What the library says, and what we know of it. Nothing here is acted upon. */
+static struct json_object *describe_trims(struct supervisor *s, const struct worker *w)
+{
+	struct json_object *o = json_object_new_object();
+	const char *arena_max = environment_get(w->slot->env, "MALLOC_ARENA_MAX");
+	struct trim_view view;
+
+	trimpage_view(&w->page, &view);
+	put_text(o, "library", library_state(s, w, &view));
+	put_text(o, "arena_max", arena_max);
+	put_text(o, "arena_max_from", arena_max_from(s, arena_max));
+	put_number(o, "trims", w->trims.n_trims);
+	put_number(o, "unanswered", w->trims.n_unanswered);
+	json_object_object_add(o, "last", describe_last_trim(s, &w->trims));
+	if (!w->hello)
+		return o;
+	put_text(o, "allocator", trimpage_allocator_name(view.allocator));
+	put_wake(o, w->page.signal_number, view.waits);
+	put_text(o, "pymalloc", pymalloc_word(s, &view));
+	put_number(o, "longest_hold_usec", view.longest_hold_usec);
+	put_known(o, "heap_bytes", view.heap_bytes);
+	put_known(o, "heap_live_bytes", view.heap_live_bytes);
+	put_known(o, "pymalloc_arena_bytes", view.arena_bytes);
+	put_known(o, "pymalloc_live_bytes", view.arena_live_bytes);
+	put_known(o, "pymalloc_free_pool_bytes", view.free_pool_bytes);
+	return o;
+}
+
 static struct json_object *describe_slot(struct supervisor *s, const struct slot *slot)
 {
 	struct json_object *o = json_object_new_object();
@@ -83,6 +182,7 @@ static struct json_object *describe_slot(struct supervisor *s, const struct slot
 	put_bool(o, "can_trim", w->hello || bell_is_heard(slot->bell));
 	put_text(o, "cgroup", w->leaf ? w->leaf->name : NULL);
 	put_text(o, "status", w->status[0] ? w->status : NULL);
+	json_object_object_add(o, "trim", describe_trims(s, w));
 	put_plan(o, s, slot);
 	return o;
 }

@@ -432,8 +432,77 @@ class Trim(Case):
                 pool.ctl("trim", 1)
                 pool.wait("trim", worker=1)
 
+    def trims_of(self, pool, ready=lambda trim: trim.get("allocator")):
+        def answer():
+            trim = pool.status()["workers"][0]["trim"]
+            return trim if ready(trim) else None
+        return until(answer, "what the worker says of its trims")
+
+    def test_what_status_says(self):
+        pool = self.gunicorn("-w", "1").wait_ready()
+        trim = self.trims_of(pool, lambda t: t.get("pymalloc") == "on")
+        self.assertEqual(trim["library"], "live")
+        self.assertEqual(trim["allocator"], "glibc")
+        self.assertEqual(trim["wake"], "SIGUSR2")
+        self.assertEqual((trim["arena_max"], trim["arena_max_from"]), ("2", "trim.arena-max"))
+        self.assertEqual(trim["trims"], 0)
+        self.assertIsNone(trim["last"])
+        self.assertGreater(trim["pymalloc_arena_bytes"], 1 << 20)
+        pool.get("/fragment?mb=200")
+        pool.ctl("trim", "1")
+        trim = self.trims_of(pool)
+        self.assertEqual(trim["trims"], 1)
+        last = trim["last"]
+        self.assertGreater(last["malloc_bytes"], (last["before_bytes"] - last["after_bytes"]) / 2)
+        self.assertLessEqual(last["hold_usec"], last["worked_usec"])
+        self.assertLessEqual(last["worked_usec"], last["took_usec"])
+        self.assertGreaterEqual(trim["longest_hold_usec"], last["hold_usec"])
+        shown = pool.ctl("status").stdout
+        self.assertRegex(shown, r"1 +live +glibc +SIGUSR2 ")
+        self.assertRegex(shown, r"MiB -> .* ago; malloc .* MiB, CPython ")
+
+    def test_what_status_says_of_other_settings(self):
+        for sets, environment, expected in (
+            (("trim.wake=futex", "trim.pymalloc=off"), {},
+             {"wake": "futex", "pymalloc": "off: [trim] pymalloc = off"}),
+            (("trim.signal=SIGRTMIN+3", "pool.env=MALLOC_ARENA_MAX=3"), {"MALLOC_ARENA_MAX": "4"},
+             {"wake": "SIGRTMIN+3", "arena_max": "3", "arena_max_from": "pool.env"}),
+            (("pool.env=PYTHONMALLOC=malloc",), {"MALLOC_ARENA_MAX": "4"},
+             {"pymalloc": "off: PYTHONMALLOC names another allocator", "arena_max": "4",
+              "arena_max_from": "environment"}),
+            (("trim.arena-max=0",), {}, {"arena_max": None, "arena_max_from": None}),
+        ):
+            with self.subTest(sets):
+                pool = self.gunicorn("-w", "1", sets=("pool.preload=none", *sets),
+                                     environment=environment).wait_ready()
+                self.trims_of(pool, lambda t, e=expected: e.items() <= t.items())
+
+    def test_collection_that_comes_late(self):
+        """The main thread sleeps, so it collects after the trim; what that frees goes, and is told."""
+        self.write("shop.py", "import gc\n"
+                   "gc.set_threshold(0)\n"
+                   "class Node:\n"
+                   "    def __init__(self):\n"
+                   "        self.me, self.load = self, b'x' * 20000\n"
+                   "def app(environ, start_response):\n"
+                   "    if environ['PATH_INFO'] == '/cycles':\n"
+                   "        for _ in range(5000):\n"
+                   "            Node()\n"
+                   "    start_response('200 OK', [('Content-Length', '0')])\n"
+                   "    return []\n")
+        pool = self.pool("gunicorn", "-k", "sync", "-b", "127.0.0.1:0", "--timeout", "7200",
+                         "shop:app", cwd=self.directory, sets=("trim.gc=yes",)).wait_ready()
+        self.trims_of(pool)
+        pool.get("/cycles")
+        pool.ctl("trim", "1")
+        self.assertEqual(pool.find("trim", reason="late collection"), [])
+        pool.get("/")
+        record = pool.wait("trim", reason="late collection")
+        self.assertLess(int(record["TRIMTAB_AFTER_BYTES"]), int(record["TRIMTAB_BEFORE_BYTES"]) / 2)
+
     def test_one_that_takes_none(self):
         pool = self.echo("ready", sets=("trim.preload-library=off",)).wait_ready()
+        self.assertEqual(pool.status()["workers"][0]["trim"]["library"], "off")
         done = pool.ctl("trim", "1", check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("does not take trim requests", done.stderr)

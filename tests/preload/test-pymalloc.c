@@ -84,6 +84,31 @@ Test(pymalloc, burst_of_small_objects_is_given_back)
 	driver_stop(&driver);
 }
 
+/* The estimate is what pools that are wholly free hold: no more than comes, and most of it. */
+Test(pymalloc, look_foretells_and_gives_nothing_back)
+{
+	struct driver driver = start("quiet");
+	uint64_t before, foretold, live;
+
+	cr_assert_gt(driver_ask(&driver, "small"), 0);
+	cr_assert(driver_await_reading(&driver));
+	before = driver_rss_bytes(&driver);
+	cr_assert(driver_trim(&driver, PURGE | TRIMTAB_OP_TRIM | TRIMTAB_OP_LOOK));
+	cr_assert_eq(driver.page->pymalloc, TRIMTAB_PYMALLOC_ON);
+	cr_assert_eq(driver.page->purged_bytes, 0);
+	cr_assert_gt(driver_rss_bytes(&driver), before - (1 << 20));
+	foretold = driver.page->free_pool_bytes;
+	live = driver.page->live_bytes;
+	cr_assert(driver_trim(&driver, PURGE));
+	cr_log_info("%.1f MiB foretold, %.1f purged; %.1f live", (double)foretold / MIB,
+		    (double)driver.page->purged_bytes / MIB, (double)live / MIB);
+	cr_assert_leq(foretold, driver.page->purged_bytes + 65536);
+	cr_assert_geq(foretold, driver.page->purged_bytes / 4);
+	cr_assert_lt(driver.page->live_bytes, live + 65536);
+	cr_assert_gt(driver.page->live_bytes, live - 65536);
+	driver_stop(&driver);
+}
+
 /* What the template allocated before the fork is in arenas that its child knows too. */
 Test(pymalloc, child_of_a_template_purges)
 {

@@ -15,6 +15,8 @@ static char *guest_arguments[] = { (char *)TRIMTAB_GUEST, NULL };
 struct outcome {
 	enum trimtab_allocator allocator;
 	uint64_t peak, before, after;
+	uint64_t released;    /* as the library says */
+	uint64_t heap, live;  /* as the allocator says, before */
 };
 
 static struct outcome bloat_and_trim(const struct driver_setup *setup)
@@ -33,6 +35,9 @@ static struct outcome bloat_and_trim(const struct driver_setup *setup)
 	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
 	outcome.after = driver_rss_bytes(&driver);
 	outcome.allocator = (enum trimtab_allocator)driver.page->allocator;
+	outcome.released = driver.page->released_bytes;
+	outcome.heap = driver.page->heap_bytes;
+	outcome.live = driver.page->heap_live_bytes;
 	cr_log_info(
 		"allocator %d: %.0f MiB at its peak, %.0f before, %.0f after, %.1f ms; "
 		"the worker says %.0f -> %.0f",
@@ -54,6 +59,20 @@ Test(trim, glibc_gives_back_more_than_half)
 	cr_assert_eq(outcome.allocator, TRIMTAB_ALLOCATOR_GLIBC);
 	cr_assert_gt(outcome.before, outcome.peak / 2, "freed memory went by itself");
 	cr_assert_lt(outcome.after, outcome.before / 2);
+	cr_assert_gt(outcome.released, (outcome.before - outcome.after) / 10 * 9);
+	cr_assert_eq(outcome.heap, 0, "it has no counter that predicts anything");
+}
+
+/* What is resident less what is in use, before, is about what comes. */
+static void assert_foretold(const struct outcome *outcome)
+{
+	uint64_t foretold = outcome->heap - outcome->live;
+	uint64_t came = outcome->before - outcome->after;
+
+	cr_log_info("%.0f MiB foretold, %.0f came", (double)foretold / MIB, (double)came / MIB);
+	cr_assert_gt(outcome->heap, outcome->live);
+	cr_expect_gt(came, foretold / 2);
+	cr_expect_lt(came, foretold + foretold / 4);
 }
 
 /* Field 19 of the helper's stat: its nice value. */
@@ -119,6 +138,8 @@ static void with_allocator(const char *path, enum trimtab_allocator kind, bool g
 		/* Some give back part of it by themselves while it is freed. */
 		if (gives_back)
 			cr_expect_lt(outcome.after, outcome.peak / 2, "%s kept it", path);
+		if (gives_back && outcome.before > outcome.after + (32 << 20))
+			assert_foretold(&outcome);
 	}
 }
 

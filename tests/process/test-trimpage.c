@@ -131,6 +131,8 @@ Test(trimpage, a_request_and_its_answer)
 	atomic_store(&page.page->rss_before_bytes, 100 << 20);
 	atomic_store(&page.page->rss_after_bytes, 40 << 20);
 	atomic_store(&page.page->purged_bytes, 4096);
+	atomic_store(&page.page->released_bytes, 50 << 20);
+	atomic_store(&page.page->hold_nsec, 2100000);
 	atomic_store(&page.page->gc_result, TRIMTAB_GC_DONE);
 	atomic_store(&page.page->allocator, TRIMTAB_ALLOCATOR_GLIBC);
 	serve();
@@ -139,6 +141,8 @@ Test(trimpage, a_request_and_its_answer)
 	cr_assert_eq(answer.rss_before_bytes, 100 << 20);
 	cr_assert_eq(answer.rss_after_bytes, 40 << 20);
 	cr_assert_eq(answer.purged_bytes, 4096);
+	cr_assert_eq(answer.released_bytes, 50 << 20);
+	cr_assert_eq(answer.hold_usec, 2100);
 	cr_assert_eq(answer.gc, TRIMTAB_GC_DONE);
 	cr_assert_eq(answer.allocator, TRIMTAB_ALLOCATOR_GLIBC);
 }
@@ -152,6 +156,23 @@ Test(trimpage, one_request_at_a_time)
 	serve();
 	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0), 0);
 	cr_assert_eq(atomic_load(&page.page->request), 2);
+}
+
+/* Nobody waits for a look, so what is really wanted need not wait for it either. */
+Test(trimpage, a_look_gives_way)
+{
+	struct trim_answer answer;
+
+	come_alive(TRIMTAB_WAKE_FUTEX);
+	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM | TRIMTAB_OP_LOOK, 0),
+		     0);
+	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0), 0);
+	cr_assert_eq(atomic_load(&page.page->operations), TRIMTAB_OP_TRIM);
+	atomic_store(&page.page->done, 1);
+	cr_assert_eq(trimpage_answer(&page, &answer), 0, "that was the look");
+	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_LOOK, 0), -EBUSY);
+	serve();
+	cr_assert_eq(trimpage_answer(&page, &answer), 1);
 }
 
 /* Numbers from the worker that never were: of requests that nobody made. */
@@ -187,9 +208,66 @@ Test(trimpage, figures_beyond_their_range)
 	atomic_store(&page.page->done, 1);
 	cr_assert_eq(trimpage_answer(&page, &answer), 1);
 	cr_assert_eq(answer.worked_usec, 0, "it ended before it began");
+	cr_assert_eq(answer.hold_usec, 0, "longer than it worked");
 	cr_assert_eq(answer.gc, TRIMTAB_GC_NOT_ASKED);
 	cr_assert_eq(answer.allocator, TRIMTAB_ALLOCATOR_UNKNOWN);
 	cr_assert_str_eq(trimpage_allocator_name(answer.allocator), "unknown");
+}
+
+Test(trimpage, what_it_says_of_itself)
+{
+	struct trimpage none = TRIMPAGE_NONE;
+	struct trim_view view;
+
+	trimpage_view(&none, &view);
+	cr_assert_eq(view.allocator, TRIMTAB_ALLOCATOR_UNKNOWN);
+	come_alive(TRIMTAB_WAKE_SIGNAL);
+	atomic_store(&page.page->allocator, TRIMTAB_ALLOCATOR_JEMALLOC);
+	atomic_store(&page.page->pymalloc, TRIMTAB_PYMALLOC_ON);
+	atomic_store(&page.page->longest_hold_nsec, 5000000);
+	atomic_store(&page.page->heap_bytes, 7);
+	atomic_store(&page.page->heap_live_bytes, 6);
+	atomic_store(&page.page->arena_bytes, 5);
+	atomic_store(&page.page->live_bytes, 4);
+	atomic_store(&page.page->free_pool_bytes, 3);
+	trimpage_view(&page, &view);
+	cr_assert_not(view.failed);
+	cr_assert_eq(view.waits, TRIMTAB_WAKE_SIGNAL);
+	cr_assert_eq(view.allocator, TRIMTAB_ALLOCATOR_JEMALLOC);
+	cr_assert_str_eq(trimpage_pymalloc_text(view.pymalloc), "on");
+	cr_assert_eq(view.longest_hold_usec, 5000);
+	cr_assert_eq(view.heap_bytes, 7);
+	cr_assert_eq(view.heap_live_bytes, 6);
+	cr_assert_eq(view.arena_bytes, 5);
+	cr_assert_eq(view.arena_live_bytes, 4);
+	cr_assert_eq(view.free_pool_bytes, 3);
+	atomic_store(&page.page->state, TRIMTAB_STATE_FAILED);
+	atomic_store(&page.page->waits, 77);
+	atomic_store(&page.page->pymalloc, 99);
+	trimpage_view(&page, &view);
+	cr_assert(view.failed);
+	cr_assert_eq(view.waits, 0);
+	cr_assert_eq(view.pymalloc, TRIMTAB_PYMALLOC_UNKNOWN);
+}
+
+Test(trimpage, has_a_word_for_each_state_of_pymalloc)
+{
+	for (uint32_t i = 0; i <= TRIMTAB_PYMALLOC_SELF_TEST; i++)
+		for (uint32_t k = 0; k < i; k++)
+			cr_assert_str_neq(trimpage_pymalloc_text(i), trimpage_pymalloc_text(k));
+}
+
+Test(trimpage, tells_whether_the_helper_is_there)
+{
+	static const int tids[] = { 0, -1, INT32_MIN, 1, INT32_MAX };
+
+	come_alive(TRIMTAB_WAKE_SIGNAL);
+	cr_assert(trimpage_has_helper(&page, getpid()));
+	cr_assert_not(trimpage_has_helper(&page, getppid()), "a thread of another process");
+	for (size_t i = 0; i < ELEMENTS(tids); i++) {
+		atomic_store(&page.page->helper_tid, tids[i]);
+		cr_assert_not(trimpage_has_helper(&page, getpid()), "%d", tids[i]);
+	}
 }
 
 /* The page as a whole is the worker's to spoil, our own numbers included. */
