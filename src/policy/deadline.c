@@ -60,6 +60,17 @@ static usec_t reaches(const struct round *r, const struct slot_memory *s, uint64
 					    u64_max(trim_kept_permyriad(r->p, s), 1)));
 }
 
+/* What the worker itself would do, were it left alone: told, not planned by. */
+static void foresee(const struct round *r, struct slot_memory *s)
+{
+	struct outlook *o = &s->outlook;
+	usec_t at = reaches(r, s, slot_limit(r->limits, s), 0);
+
+	o->reaches_usec = at;
+	if (at != USEC_NEVER && s->growth.span_usec >= ESTABLISHED_USEC)
+		o->life_usec = usec_sub(u64_max(at, r->now), s->ready_usec);
+}
+
 static bool is_established(const struct round *r, const struct slot_memory *s)
 {
 	if (s->growth.span_usec >= ESTABLISHED_USEC)
@@ -287,8 +298,12 @@ static bool may_restart(struct round *r, uint32_t i)
 	if (seen->phase != SLOT_SERVING || seen->retire)
 		return false;
 	/* Its last replacement did not come up. Others have their turn meanwhile. */
-	round_wake(r, not_before);
-	return r->now >= not_before;
+	if (r->now < not_before) {
+		r->p->slots[i].outlook.waiting = WAITING_BACKOFF;
+		round_wake(r, not_before);
+		return false;
+	}
+	return true;
 }
 
 size_t deadline_collect(struct round *r, struct plan_entry *entries)
@@ -301,6 +316,10 @@ size_t deadline_collect(struct round *r, struct plan_entry *entries)
 
 		o->reason = REASON_NONE;
 		o->restart_usec = o->deadline_usec = USEC_NEVER;
+		o->reaches_usec = o->life_usec = USEC_NEVER;
+		o->follows = false;
+		if (slot_serves(r->seen->slots[i].phase))
+			foresee(r, &r->p->slots[i]);
 		if (!may_restart(r, i))
 			continue;
 		entries[n] = (struct plan_entry){

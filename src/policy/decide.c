@@ -59,7 +59,10 @@ void policy_init(struct policy *p, size_t n_slots, uint64_t seed)
 		p->slots[i].outlook.restart_usec = USEC_NEVER;
 		p->slots[i].outlook.deadline_usec = USEC_NEVER;
 		p->slots[i].outlook.next_trim_usec = USEC_NEVER;
+		p->slots[i].outlook.reaches_usec = USEC_NEVER;
+		p->slots[i].outlook.life_usec = USEC_NEVER;
 	}
+	p->outlook.life_usec = USEC_NEVER;
 }
 
 /* ---- notes ---- */
@@ -355,22 +358,88 @@ struct action *round_give(struct round *r, enum action_kind kind, enum reason re
 	return a;
 }
 
+static void fill_outlook(const struct round *r, struct slot_memory *s)
+{
+	struct outlook *o = &s->outlook;
+	const struct trim_record *trims =
+		s->trim.record.n_learned ? &s->trim.record : &r->p->trims;
+
+	o->usage_bytes = s->usage_bytes;
+	o->rate_bytes_per_sec = s->growth.rate;
+	o->rate_error_bytes_per_sec = (int64_t)s->growth.rate_error;
+	o->mark_bytes = tripwire_mark(r->limits, s);
+	o->limit_bytes = slot_limit(r->limits, s);
+	o->loan_bytes = s->loan_bytes;
+	o->n_boot_failures = s->n_boot_failures;
+	o->not_before_usec = s->not_before_usec;
+	o->futile_trims = s->trim.record.n_futile;
+	o->n_trims = trims->n_learned;
+	o->kept_permyriad = (uint32_t)trim_kept_permyriad(r->p, s);
+	o->held = s->hold.active;
+	o->held_since_usec = s->hold.since_usec;
+	o->held_until_usec = s->hold.active ? tripwire_hold_end(r, s) : 0;
+}
+
+/* Workers that live for l1, l2, ... are restarted 1/l1 + 1/l2 + ... times in a unit of time: what
+ * has to go into the gap is that sum, so the mean is the harmonic one. Those that do not grow add
+ * nothing to it. */
+static usec_t mean_life(const struct round *r)
+{
+	const uint64_t one = UINT64_C(1) << 40;
+	uint64_t sum = 0, n = 0;
+
+	for (size_t i = 0; i < r->n_slots; i++) {
+		const struct slot_memory *s = &r->p->slots[i];
+
+		if (!slot_serves(s->phase))
+			continue;
+		n++;
+		if (s->outlook.life_usec != USEC_NEVER)
+			sum = u64_add(sum, u64_mul_div(one, USEC_PER_SEC,
+						       u64_max(s->outlook.life_usec, 1)));
+	}
+	return sum == 0 ? USEC_NEVER : u64_mul_div(one * n, USEC_PER_SEC, sum);
+}
+
+static void fill_pool_outlook(const struct round *r)
+{
+	struct policy *p = r->p;
+	struct pool_outlook *o = &p->outlook;
+
+	o->last_restart_usec = p->restarted ? p->last_restart_usec : 0;
+	o->lead_usec = policy_lead_usec(p, r->limits);
+	o->host_since_usec = p->host_since_usec;
+	o->life_usec = mean_life(r);
+	o->footprint_bytes = p->footprint_bytes;
+	o->used_bytes = r->seen->pool_bytes;
+	o->lent_bytes = o->n_lent = o->n_held = 0;
+	for (size_t i = 0; i < r->n_slots; i++) {
+		uint64_t lent =
+			u64_add(p->slots[i].loan_bytes, p->slots[i].parting_bytes);
+
+		o->lent_bytes = u64_add(o->lent_bytes, lent);
+		o->n_lent += lent > 0;
+		o->n_held += p->slots[i].hold.active;
+	}
+	o->n_trims = p->trims.n_learned;
+	o->futile_trims = p->trims.n_futile;
+	o->kept_permyriad =
+		p->trims.grown_bytes == 0
+			? 0
+			: (uint32_t)u64_min(u64_mul_div(p->trims.kept_bytes, PERMYRIAD,
+							p->trims.grown_bytes),
+					    PERMYRIAD);
+}
+
 static void fill_outlooks(struct round *r)
 {
 	usec_t shortest = USEC_NEVER;
 
 	for (size_t i = 0; i < r->n_slots; i++) {
-		struct slot_memory *s = &r->p->slots[i];
-
-		s->outlook.rate_bytes_per_sec = s->growth.rate;
-		s->outlook.rate_error_bytes_per_sec = (int64_t)s->growth.rate_error;
-		s->outlook.mark_bytes = tripwire_mark(r->limits, s);
-		s->outlook.limit_bytes =
-			s->limit_bytes ? s->limit_bytes : r->limits->worker_max_bytes;
-		s->outlook.futile_trims = s->trim.record.n_futile;
-		s->outlook.held = s->hold.active;
-		shortest = u64_min(shortest, s->outlook.deadline_usec);
+		fill_outlook(r, &r->p->slots[i]);
+		shortest = u64_min(shortest, r->p->slots[i].outlook.deadline_usec);
 	}
+	fill_pool_outlook(r);
 	if (!r->limits->tripwire && r->n_wanted)
 		round_wake(r, usec_add(r->now, u64_clamp(usec_sub(shortest, r->now) / 4,
 							 POLL_MIN_USEC, POLL_MAX_USEC)));
@@ -408,4 +477,9 @@ int policy_outlook(const struct policy *p, uint32_t slot, struct outlook *ret)
 		return -EINVAL;
 	*ret = p->slots[slot].outlook;
 	return 0;
+}
+
+void policy_pool_outlook(const struct policy *p, struct pool_outlook *ret)
+{
+	*ret = p->outlook;
 }

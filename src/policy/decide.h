@@ -68,27 +68,80 @@ void decide(struct policy *p, const struct limits *limits, const struct snapshot
 
 /* ---- why ---- */
 
+/* What stands between a slot and its start or restart, its date aside. */
+enum waiting {
+	WAITING_NONE,
+	WAITING_GAP,   /* it is due, but the last restart is not long enough ago */
+	WAITING_OTHER, /* it is due, but slot `other` is being replaced or out of service */
+	WAITING_BACKOFF, /* its last boots failed: not before not_before_usec */
+	WAITING_BOOTS,	 /* as many workers boot as may at once */
+};
+
 struct outlook {
-	enum reason reason;  /* what the next planned restart would be for */
+	/* The next restart: */
+	enum reason reason;  /* what it would be for */
 	usec_t restart_usec; /* when it is planned; USEC_NEVER: none */
 	usec_t deadline_usec;
+	bool follows; /* another one is planned before it, that of slot `predecessor` */
+	uint32_t predecessor;
+	usec_t after_usec; /* so long before it */
+	/* What it waits for: */
+	enum waiting waiting;
+	uint32_t other;
+	uint32_t n_boot_failures; /* in a row */
+	usec_t not_before_usec;
+	/* Its memory: */
+	uint64_t usage_bytes; /* as last believed; 0: not known */
 	int64_t rate_bytes_per_sec;
 	int64_t rate_error_bytes_per_sec; /* one standard deviation */
-	uint64_t mark_bytes;		  /* this slot's own trim mark after the spread */
-	uint64_t limit_bytes;		  /* this slot's own limit, loans included */
-	usec_t next_trim_usec;		  /* not before; USEC_NEVER: no trim planned */
-	uint32_t futile_trims;		  /* in a row */
+	usec_t reaches_usec; /* when it is at its limit, trims taken into account; may be past;
+			      * USEC_NEVER: nothing says so */
+	usec_t life_usec; /* from its readiness till then; USEC_NEVER until growth is established */
+	uint64_t mark_bytes;  /* this slot's own trim mark after the spread */
+	uint64_t limit_bytes; /* this slot's own limit, loans included */
+	uint64_t loan_bytes;
 	bool held;
+	usec_t held_since_usec;
+	usec_t held_until_usec; /* at the latest */
+	/* Its trims: */
+	usec_t next_trim_usec; /* not before; USEC_NEVER: no trim planned */
+	uint32_t futile_trims; /* in a row */
+	uint32_t n_trims;      /* that were learned from */
+	uint32_t
+		kept_permyriad; /* of what it had grown by, what they left; where n_trims > 0 */
+};
+
+struct pool_outlook {
+	usec_t gap_usec;	  /* between planned restarts, as it applies now */
+	bool gap_shrunk;	  /* min_gap cannot be kept */
+	uint32_t n_planned;	  /* restarts with a date */
+	usec_t last_restart_usec; /* 0: none yet */
+	usec_t lead_usec;	  /* what a replacement takes, with a margin */
+	usec_t host_since_usec; /* since when the host reports a shortage; 0: it does not */
+	usec_t life_usec; /* mean life that the workers' growth allows; USEC_NEVER: not known */
+	uint64_t footprint_bytes; /* learned, of a fresh worker; 0: not known */
+	uint64_t used_bytes;
+	uint64_t lent_bytes;
+	uint32_t n_lent;
+	uint32_t n_held;
+	uint32_t n_trims;      /* that were learned from */
+	uint32_t futile_trims; /* in a row */
+	uint32_t kept_permyriad;
 };
 
 /* What is planned for a slot as of the last decide(). Returns 0, or -EINVAL for a slot out of range. */
 int policy_outlook(const struct policy *p, uint32_t slot, struct outlook *ret);
+
+/* The same of the pool as a whole. */
+void policy_pool_outlook(const struct policy *p, struct pool_outlook *ret);
 
 /* True once trimming has repeatedly yielded nothing anywhere in the pool. */
 bool policy_trimming_is_futile(const struct policy *p);
 
 /* "forecast to reach its limit" and the like: static, lower case, no full stop. */
 const char *reason_text(enum reason reason);
+/* "gap", "worker", "backoff", "boots"; NULL for none. */
+const char *waiting_name(enum waiting waiting);
 /* "start", "trim", ...: the journal's TRIMTAB_ACTION. */
 const char *action_name(enum action_kind kind);
 

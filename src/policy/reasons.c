@@ -1,6 +1,8 @@
 /* The words for what the policy decides. Owns no state. */
 #include "policy/decide.h"
 
+#include <stddef.h>
+
 const char *reason_text(enum reason reason)
 {
 	static const char *const texts[N_REASONS] = {
@@ -29,6 +31,23 @@ const char *reason_text(enum reason reason)
 	};
 
 	return (unsigned int)reason < N_REASONS ? texts[reason] : "unknown reason";
+}
+
+const char *waiting_name(enum waiting waiting)
+{
+	switch (waiting) {
+	case WAITING_NONE:
+		return NULL;
+	case WAITING_GAP:
+		return "gap";
+	case WAITING_OTHER:
+		return "worker";
+	case WAITING_BACKOFF:
+		return "backoff";
+	case WAITING_BOOTS:
+		return "boots";
+	}
+	return NULL;
 }
 
 const char *action_name(enum action_kind kind)

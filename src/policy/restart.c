@@ -47,11 +47,14 @@ static void start_slots(struct round *r, bool first_starts)
 		    (s->absence == ABSENT_NEW) != first_starts)
 			continue;
 		if (r->now < s->not_before_usec) {
+			s->outlook.waiting = WAITING_BACKOFF;
 			round_wake(r, s->not_before_usec);
 			continue;
 		}
-		if (r->n_booting >= at_once)
+		if (r->n_booting >= at_once) {
+			s->outlook.waiting = WAITING_BOOTS;
 			continue; /* a boot that ends is an event */
+		}
 		round_give(r, ACTION_START, start_reason(s->absence), i);
 		r->n_booting++;
 	}
@@ -62,6 +65,7 @@ void restart_decide_starts(struct round *r)
 	for (uint32_t i = 0; i < r->n_slots; i++) {
 		const struct slot_seen *seen = &r->seen->slots[i];
 
+		r->p->slots[i].outlook.waiting = WAITING_NONE;
 		if (seen->retire && seen->phase != SLOT_EMPTY &&
 		    seen->phase != SLOT_DRAINING)
 			round_give(r, ACTION_RETIRE, REASON_SURPLUS, i);
@@ -155,17 +159,59 @@ static const struct plan_entry *pick(const struct round *r, usec_t gap)
 	return hard_start(r, gap) >= usec_add(r->now, gap) ? &r->entries[0] : NULL;
 }
 
+/* The slot that keeps others from their turn: it is being replaced, or it is down. */
+static bool find_blocking(const struct round *r, uint32_t *ret)
+{
+	bool found = false;
+
+	for (uint32_t i = 0; i < r->n_slots; i++) {
+		const struct slot_seen *seen = &r->seen->slots[i];
+
+		if (seen->retire)
+			continue;
+		if (r->p->slots[i].restarting) {
+			*ret = i;
+			return true;
+		}
+		if (!found && !slot_serves(seen->phase)) {
+			*ret = i;
+			found = true;
+		}
+	}
+	return found;
+}
+
+/* Those whose time has come wait for this one. */
+static void tell_blocked(struct round *r, uint32_t other)
+{
+	for (size_t i = 0; i < r->n_entries; i++) {
+		const struct plan_entry *e = &r->entries[i];
+		struct outlook *o = &r->p->slots[e->slot].outlook;
+
+		if (e->start_usec > r->now || e->slot == other)
+			continue;
+		o->waiting = WAITING_OTHER;
+		o->other = other;
+	}
+}
+
 static void give_restart(struct round *r, const struct plan_entry *e, usec_t gap)
 {
 	enum action_kind kind = kind_of_restart(r, e->slot);
 	struct action *a;
+	uint32_t other;
 
-	if (!service_allows(r, kind))
+	if (!service_allows(r, kind)) {
+		if (find_blocking(r, &other))
+			tell_blocked(r, other);
 		return; /* what stands in the way ends with an event */
+	}
 	a = round_give(r, kind, e->reason, e->slot);
 	a->deadline_usec = e->deadline_usec;
 	a->gap_usec = gap;
 	r->p->slots[e->slot].drain_asked = kind == ACTION_DRAIN;
+	r->p->slots[e->slot].outlook.waiting = WAITING_NONE;
+	tell_blocked(r, e->slot);
 }
 
 /* A deadline ahead is looked at again after half of the time left: the forecast grows sharper
@@ -188,10 +234,20 @@ static void tell_outlooks(struct round *r, usec_t turn, usec_t gap)
 	usec_t earliest = u64_max(r->now, turn);
 
 	for (size_t i = 0; i < r->n_entries; i++) {
-		struct outlook *o = &r->p->slots[r->entries[i].slot].outlook;
+		const struct plan_entry *e = &r->entries[i];
+		struct outlook *o = &r->p->slots[e->slot].outlook;
 
-		o->restart_usec = u64_max(r->entries[i].start_usec, earliest);
+		o->restart_usec = u64_max(e->start_usec, earliest);
 		earliest = usec_add(o->restart_usec, gap);
+		if (e->start_usec <= r->now && r->now < o->restart_usec)
+			o->waiting = WAITING_GAP;
+		if (i == 0)
+			continue;
+		o->follows = true;
+		o->predecessor = r->entries[i - 1].slot;
+		o->after_usec =
+			usec_sub(o->restart_usec,
+				 r->p->slots[o->predecessor].outlook.restart_usec);
 	}
 }
 
@@ -201,14 +257,20 @@ void restart_decide_plan(struct round *r)
 	usec_t last = r->p->restarted ? r->p->last_restart_usec : USEC_NEVER;
 	const struct plan_entry *e;
 	struct plan plan;
+	uint32_t other;
 	usec_t turn;
 
 	r->entries = policy_entries(r->p);
 	r->n_entries = deadline_collect(r, r->entries);
 	plan = plan_make(r->entries, r->n_entries, r->now, last, limits->min_gap_usec,
 			 limits->min_gap_floor_usec);
+	r->p->outlook.gap_usec = plan.gap_usec;
+	r->p->outlook.gap_shrunk = !plan.feasible;
+	r->p->outlook.n_planned = (uint32_t)r->n_entries;
 	turn = r->p->restarted ? usec_add(last, plan.gap_usec) : 0;
 	tell_outlooks(r, turn, plan.gap_usec);
+	if (r->n_restarting > 0 && find_blocking(r, &other))
+		tell_blocked(r, other);
 	wake_for_plan(r);
 	e = pick(r, plan.gap_usec);
 	if (!e)

@@ -107,12 +107,13 @@ struct policy {
 	usec_t last_restart_usec; /* start of the last restart, whatever its cause */
 	usec_t boot_usec;	  /* learned: a slowly falling maximum; 0: not known */
 	usec_t drain_usec;
-	uint64_t footprint_bytes; /* same, of a fresh worker */
-	struct trim_record trims; /* of all workers together */
-	usec_t last_trim_usec;	  /* when the last one in the pool ended */
-	usec_t last_release_usec; /* when a hold last ended without its turn */
-	usec_t host_since_usec;	  /* first report of the present shortage; 0: none */
-	usec_t host_last_usec;	  /* last one */
+	uint64_t footprint_bytes;    /* same, of a fresh worker */
+	struct trim_record trims;    /* of all workers together */
+	usec_t last_trim_usec;	     /* when the last one in the pool ended */
+	usec_t last_release_usec;    /* when a hold last ended without its turn */
+	usec_t host_since_usec;	     /* first report of the present shortage; 0: none */
+	usec_t host_last_usec;	     /* last one */
+	struct pool_outlook outlook; /* as of the last decide() */
 
 	struct slot_memory slots[]; /* n_slots, then 2 x n_slots struct plan_entry */
 };

@@ -262,7 +262,7 @@ static bool turns_are_blocked(const struct round *r)
 /* When the hold ends at the latest. Where turns do not come, many held at once do not end
  * together: the first go early, each a floor after the last. What cannot be replaced in time is
  * killed by the kernel, but as far as it lies with us never two at once. */
-static usec_t hold_end(const struct round *r, const struct slot_memory *s)
+usec_t tripwire_hold_end(const struct round *r, const struct slot_memory *s)
 {
 	usec_t floor = r->limits->min_gap_floor_usec;
 	usec_t end = usec_add(s->hold.since_usec, r->limits->hold_max_usec);
@@ -289,7 +289,7 @@ static void check_hold(struct round *r, uint32_t i)
 {
 	struct slot_memory *s = &r->p->slots[i];
 	const struct slot_seen *seen = &r->seen->slots[i];
-	usec_t end = hold_end(r, s);
+	usec_t end = tripwire_hold_end(r, s);
 
 	if (s->tripwire_bytes < tripwire_ceiling(r->p, r->limits, s)) {
 		s->hold.active = false; /* it was lent headroom */

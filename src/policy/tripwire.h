@@ -28,6 +28,9 @@ uint64_t tripwire_ceiling(const struct policy *p, const struct limits *limits,
 /* The slot's trim mark after the spread, in bytes of usage; UINT64_MAX: none. */
 uint64_t tripwire_mark(const struct limits *limits, const struct slot_memory *slot);
 
+/* When the slot's hold, which is active, ends at the latest. */
+usec_t tripwire_hold_end(const struct round *r, const struct slot_memory *slot);
+
 /* Ends the holds of workers that have come down: before the plan, which counts on it. */
 void tripwire_observe(struct round *r);
 
