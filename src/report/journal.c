@@ -87,6 +87,7 @@ void journal_worker_trimmed(const struct journal_trim *t)
 	record_add(r, "TRIMTAB_REASON=%s", t->reason);
 	record_add(r, "TRIMTAB_BEFORE_BYTES=%" PRIu64, t->before_bytes);
 	record_add(r, "TRIMTAB_AFTER_BYTES=%" PRIu64, t->after_bytes);
+	record_add(r, "TRIMTAB_LIMIT_BYTES=%" PRIu64, t->limit_bytes);
 	record_add(r, "TRIMTAB_USEC=%" PRIu64, t->took_usec);
 	record_add(r, "TRIMTAB_WORKED_USEC=%" PRIu64, t->worked_usec);
 	record_add(r, "TRIMTAB_ALLOCATOR=%s", t->allocator);
@@ -131,6 +132,7 @@ static void add_plan(struct record *r, const struct journal_plan *p)
 	record_add(r, "TRIMTAB_USAGE_BYTES=%" PRIu64, p->usage_bytes);
 	record_add(r, "TRIMTAB_LIMIT_BYTES=%" PRIu64, p->limit_bytes);
 	record_add(r, "TRIMTAB_RATE_BYTES_PER_SEC=%" PRIi64, p->rate_bytes_per_sec);
+	record_add(r, "TRIMTAB_GAP_USEC=%" PRIu64, p->gap_usec);
 }
 
 void journal_restart_planned(const struct journal_plan *p)
@@ -145,15 +147,57 @@ void journal_restart_planned(const struct journal_plan *p)
 
 void journal_restart_begun(const struct journal_plan *p, const char *how)
 {
-	struct record *r = record_begin(EVENT_RESTART, LOG_INFO,
-					"Worker %u (pid %d) is being replaced, %s: %s", p->worker,
-					(int)p->pid,
-					strcmp(how, "surge") == 0 ? "the new one first"
-								  : "the old one first",
-					p->reason);
+	const char *what = strcmp(how, "surge") == 0   ? "is being replaced, the new one first"
+			   : strcmp(how, "drain") == 0 ? "is being replaced, the old one first"
+						       : "goes for good";
+	struct record *r = record_begin(EVENT_RESTART, LOG_INFO, "Worker %u (pid %d) %s: %s",
+					p->worker, (int)p->pid, what, p->reason);
 
 	add_plan(r, p);
 	record_add(r, "TRIMTAB_HOW=%s", how);
+	record_commit(r);
+}
+
+void journal_hold(const struct journal_plan *p, bool held, usec_t at_most_usec)
+{
+	struct record *r;
+
+	if (held)
+		r = record_begin(EVENT_HOLD, LOG_NOTICE,
+				 "Worker %u (pid %d) uses %s of %s and is slowed until its turn "
+				 "comes, for at most %s",
+				 p->worker, (int)p->pid, format_bytes(p->usage_bytes).s,
+				 format_bytes(p->limit_bytes).s, format_usec(at_most_usec).s);
+	else
+		r = record_begin(EVENT_HOLD, LOG_NOTICE, "Worker %u (pid %d) is no longer slowed",
+				 p->worker, (int)p->pid);
+	add_plan(r, p);
+	record_add(r, "TRIMTAB_HELD=%d", held);
+	record_add(r, "TRIMTAB_AT_MOST_USEC=%" PRIu64, held ? at_most_usec : 0);
+	record_commit(r);
+}
+
+void journal_decision(const struct journal_decision *d)
+{
+	struct record *r;
+
+	if (d->bytes > 0)
+		r = record_begin(EVENT_DECISION, LOG_DEBUG, "Worker %u: %s %s: %s", d->worker,
+				 d->action, format_bytes(d->bytes).s, d->reason);
+	else
+		r = record_begin(EVENT_DECISION, LOG_DEBUG, "Worker %u: %s: %s", d->worker,
+				 d->action, d->reason);
+	add_worker(r, d->worker, d->pid);
+	record_add(r, "TRIMTAB_ACTION=%s", d->action);
+	record_add(r, "TRIMTAB_REASON=%s", d->reason);
+	record_add(r, "TRIMTAB_BYTES=%" PRIu64, d->bytes);
+	record_add(r, "TRIMTAB_USAGE_BYTES=%" PRIu64, d->usage_bytes);
+	record_add(r, "TRIMTAB_LIMIT_BYTES=%" PRIu64, d->limit_bytes);
+	record_add(r, "TRIMTAB_RATE_BYTES_PER_SEC=%" PRIi64, d->rate_bytes_per_sec);
+	if (d->deadline_in_usec != USEC_NEVER)
+		record_add(r, "TRIMTAB_DEADLINE_IN_USEC=%" PRIu64, d->deadline_in_usec);
+	if (d->gap_usec > 0)
+		record_add(r, "TRIMTAB_GAP_USEC=%" PRIu64, d->gap_usec);
 	record_commit(r);
 }
 

@@ -25,7 +25,7 @@ struct journal_trim {
 	unsigned worker;
 	pid_t pid;
 	const char *reason;
-	uint64_t before_bytes, after_bytes;
+	uint64_t before_bytes, after_bytes, limit_bytes;
 	usec_t took_usec;	/* from the request to its answer */
 	usec_t worked_usec;	/* inside the worker, as it says itself */
 	const char *allocator;
@@ -39,6 +39,19 @@ struct journal_plan {
 	usec_t in_usec;		/* from now */
 	uint64_t usage_bytes, limit_bytes;
 	int64_t rate_bytes_per_sec;
+	usec_t gap_usec;	/* between restarts, as it applied */
+};
+
+struct journal_decision {
+	unsigned worker;
+	pid_t pid;		/* 0: the slot has no worker */
+	const char *action;	/* "start", "tripwire", ... */
+	const char *reason;
+	uint64_t bytes;		/* tripwire, limit: the new value; trim: usage now */
+	uint64_t usage_bytes, limit_bytes;
+	int64_t rate_bytes_per_sec;
+	usec_t deadline_in_usec;	/* from now; USEC_NEVER: none */
+	usec_t gap_usec;		/* that applied; 0: none did */
 };
 
 /* The pool's own steps. state: "starting", "ready", "reloading", "stopping", "stopped". */
@@ -59,8 +72,14 @@ void journal_trim_late(unsigned worker, pid_t pid, uint64_t before_bytes, uint64
 /* A restart has a date, or has another one now. */
 void journal_restart_planned(const struct journal_plan *p);
 
-/* A restart begins. how: "surge" or "drain". */
+/* A restart begins. how: "surge", "drain", or "retire" where nothing replaces the worker. */
 void journal_restart_begun(const struct journal_plan *p, const char *how);
+
+/* A worker is slowed at its limit until its turn comes, for at most so long; or no longer. */
+void journal_hold(const struct journal_plan *p, bool held, usec_t at_most_usec);
+
+/* Whatever the policy decided, with the numbers behind it; for debugging, at that level. */
+void journal_decision(const struct journal_decision *d);
 
 /* scope: "worker", "pool", "host"; worker 0 when not of one. */
 void journal_pressure(const char *scope, unsigned worker, uint64_t stalled_usec,

@@ -116,6 +116,7 @@ Test(journal, trim)
 		.reason = "asked by an operator",
 		.before_bytes = 200 << 20,
 		.after_bytes = 50 << 20,
+		.limit_bytes = 512 << 20,
 		.took_usec = 9000,
 		.worked_usec = 8000,
 		.allocator = "glibc",
@@ -124,6 +125,7 @@ Test(journal, trim)
 	take("trim", "6");
 	expect("TRIMTAB_BEFORE_BYTES", "209715200");
 	expect("TRIMTAB_AFTER_BYTES", "52428800");
+	expect("TRIMTAB_LIMIT_BYTES", "536870912");
 	expect("TRIMTAB_USEC", "9000");
 	expect("TRIMTAB_WORKED_USEC", "8000");
 	expect("TRIMTAB_ALLOCATOR", "glibc");
@@ -151,6 +153,7 @@ static const struct journal_plan plan = {
 	.usage_bytes = 1 << 30,
 	.limit_bytes = UINT64_MAX,
 	.rate_bytes_per_sec = -5,
+	.gap_usec = USEC_PER_HOUR,
 };
 
 Test(journal, a_plan)
@@ -164,6 +167,7 @@ Test(journal, a_plan)
 	expect("TRIMTAB_USAGE_BYTES", "1073741824");
 	expect("TRIMTAB_LIMIT_BYTES", "18446744073709551615");
 	expect("TRIMTAB_RATE_BYTES_PER_SEC", "-5");
+	expect("TRIMTAB_GAP_USEC", "3600000000");
 	expect_message("Worker 3 (pid 4711) is to be replaced in 90.0 s: forecast to "
 		       "reach its limit");
 }
@@ -177,6 +181,72 @@ Test(journal, a_restart)
 	expect_message("Worker 3 (pid 4711) is being replaced, the new one first: "
 		       "forecast to reach "
 		       "its limit");
+}
+
+Test(journal, a_retirement)
+{
+	journal_restart_begun(&plan, "retire");
+	take("restart", "6");
+	expect("TRIMTAB_HOW", "retire");
+	expect_message("Worker 3 (pid 4711) goes for good: forecast to reach its limit");
+}
+
+Test(journal, a_hold)
+{
+	journal_hold(&plan, true, 120 * USEC_PER_SEC - 1);
+	take("hold", "5");
+	expect("TRIMTAB_HELD", "1");
+	expect("TRIMTAB_AT_MOST_USEC", "119999999");
+	expect("TRIMTAB_USAGE_BYTES", "1073741824");
+	expect_message(
+		"Worker 3 (pid 4711) uses 1024.0 MiB of no limit and is slowed until its "
+		"turn comes, for at most 120.0 s");
+}
+
+Test(journal, the_end_of_a_hold)
+{
+	journal_hold(&plan, false, 0);
+	take("hold", "5");
+	expect("TRIMTAB_HELD", "0");
+	expect_message("Worker 3 (pid 4711) is no longer slowed");
+}
+
+Test(journal, a_decision)
+{
+	journal_decision(&(struct journal_decision){
+		.worker = 3,
+		.pid = 4711,
+		.action = "tripwire",
+		.reason = "set at the next mark",
+		.bytes = 256 << 20,
+		.usage_bytes = 200 << 20,
+		.limit_bytes = 512 << 20,
+		.rate_bytes_per_sec = 1000,
+		.deadline_in_usec = 5 * USEC_PER_SEC,
+		.gap_usec = USEC_PER_HOUR,
+	});
+	take("decision", "7");
+	expect("TRIMTAB_ACTION", "tripwire");
+	expect("TRIMTAB_REASON", "set at the next mark");
+	expect("TRIMTAB_BYTES", "268435456");
+	expect("TRIMTAB_USAGE_BYTES", "209715200");
+	expect("TRIMTAB_LIMIT_BYTES", "536870912");
+	expect("TRIMTAB_RATE_BYTES_PER_SEC", "1000");
+	expect("TRIMTAB_DEADLINE_IN_USEC", "5000000");
+	expect("TRIMTAB_GAP_USEC", "3600000000");
+	expect_message("Worker 3: tripwire 256.0 MiB: set at the next mark");
+}
+
+Test(journal, a_decision_without_figures)
+{
+	journal_decision(&(struct journal_decision){ .worker = 3,
+						     .action = "start",
+						     .reason = "first start",
+						     .deadline_in_usec = USEC_NEVER });
+	take("decision", "7");
+	expect("TRIMTAB_DEADLINE_IN_USEC", "(none)");
+	expect("TRIMTAB_GAP_USEC", "(none)");
+	expect_message("Worker 3: start: first start");
 }
 
 Test(journal, pressure_of_a_worker)
