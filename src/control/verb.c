@@ -49,18 +49,18 @@ int request_parse(char *text, struct request *ret, const char **ret_error)
 		if (*word != '\0' && n < ELEMENTS(words))
 			words[n++] = word;
 	if (n == 0 || find_verb(words[0], &request.verb) < 0) {
-		*ret_error = "unknown verb; try status, trim, recycle, reload or stop";
+		*ret_error = "unknown verb; try status, explain, trim, recycle, reload or stop";
 		return -EINVAL;
 	}
 
-	bool wants_worker = verbs[request.verb].target == VERB_WORKER;
+	enum verb_target target = verbs[request.verb].target;
 
-	if (n != (wants_worker ? 2u : 1u)) {
-		*ret_error = wants_worker ? "this verb takes the number of one worker"
-					  : "this verb takes no argument";
+	if (n < (target == VERB_WORKER ? 2u : 1u) || n > (target == VERB_POOL ? 1u : 2u)) {
+		*ret_error = target == VERB_POOL ? "this verb takes no argument"
+						 : "this verb takes the number of one worker";
 		return -EINVAL;
 	}
-	if (wants_worker && parse_worker(words[1], &request.worker) < 0) {
+	if (n == 2 && parse_worker(words[1], &request.worker) < 0) {
 		*ret_error = "a worker is a number from 1 on";
 		return -EINVAL;
 	}

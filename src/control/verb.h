@@ -10,7 +10,7 @@ enum verb {
 	N_VERBS,
 };
 
-enum verb_target { VERB_POOL, VERB_WORKER };
+enum verb_target { VERB_POOL, VERB_WORKER, VERB_ANY };
 
 struct verb_row {
 	const char *name;

@@ -29,11 +29,17 @@ struct options {
 
 static void print_help(FILE *out)
 {
+	static const char *const arguments[] = {
+		[VERB_POOL] = "",
+		[VERB_WORKER] = "WORKER",
+		[VERB_ANY] = "[WORKER]",
+	};
+
 	(void)fprintf(out, "trimtabctl: asks a running trimtab pool\n\n"
 			   "  trimtabctl [-n NAME | -s SOCKET] [--json] VERB [WORKER]\n\n");
 	for (unsigned i = 0; i < N_VERBS; i++)
-		(void)fprintf(out, "  %-8s %-7s %s\n", verbs[i].name,
-			      verbs[i].target == VERB_WORKER ? "WORKER" : "", verbs[i].help);
+		(void)fprintf(out, "  %-8s %-8s %s\n", verbs[i].name, arguments[verbs[i].target],
+			      verbs[i].help);
 	(void)fprintf(out, "\n  -n, --name NAME      the pool's name; not needed where only one runs\n"
 			   "  -s, --socket SOCKET  the path of its control socket\n"
 			   "  -j, --json           print the answer as it came\n"
@@ -300,6 +306,19 @@ static void show_status(struct json_object *reply)
 		show_trims_of(json_object_array_get_idx(workers, i));
 }
 
+static void show_explanation(struct json_object *reply)
+{
+	struct json_object *pool = get(reply, "pool"), *workers = get(reply, "workers");
+
+	if (pool)
+		(void)printf("pool %s: %s\n", text(pool, "name"), text(pool, "sentence"));
+	for (size_t i = 0; i < json_object_array_length(workers); i++) {
+		struct json_object *w = json_object_array_get_idx(workers, i);
+
+		(void)printf("worker %s: %s\n", text(w, "worker"), text(w, "sentence"));
+	}
+}
+
 static void show_trim(struct json_object *reply)
 {
 	(void)printf("worker %s trimmed: %s -> %s in %s\n", text(reply, "worker"),
@@ -312,6 +331,8 @@ static void show(const char *verb, struct json_object *reply)
 {
 	if (strcmp(verb, "status") == 0)
 		show_status(reply);
+	else if (strcmp(verb, "explain") == 0)
+		show_explanation(reply);
 	else if (strcmp(verb, "trim") == 0)
 		show_trim(reply);
 	else if (strcmp(verb, "recycle") == 0)

@@ -12,7 +12,28 @@ static struct journal_plan plan_of(const struct slot *slot, const struct action 
 		.usage_bytes = a->usage_bytes,
 		.limit_bytes = a->limit_bytes,
 		.rate_bytes_per_sec = a->rate_bytes_per_sec,
+		.gap_usec = a->gap_usec,
 	};
+}
+
+/* Every action, before anything comes of it: what is reported of starts, restarts and trims later
+ * tells how they went. */
+static void report_decision(struct supervisor *s, const struct slot *slot, const struct action *a)
+{
+	journal_decision(&(struct journal_decision){
+		.worker = slot->number,
+		.pid = slot->worker ? slot->worker->pid : 0,
+		.action = action_name(a->kind),
+		.reason = reason_text(a->reason),
+		.bytes = a->bytes,
+		.usage_bytes = a->usage_bytes,
+		.limit_bytes = a->limit_bytes,
+		.rate_bytes_per_sec = a->rate_bytes_per_sec,
+		.deadline_in_usec = a->deadline_usec == USEC_NEVER
+					    ? USEC_NEVER
+					    : usec_sub(a->deadline_usec, supervisor_now(s)),
+		.gap_usec = a->gap_usec,
+	});
 }
 
 static void start(struct supervisor *s, struct slot *slot, const struct action *a)
@@ -37,13 +58,19 @@ static void drain(struct slot *slot, const struct action *a)
 
 	if (!slot->worker)
 		return;
+	slot->start_reason = a->reason;
 	journal_restart_begun(&plan, "drain");
 	worker_event(slot->worker, WORKER_ASKED, HAND_ASKED);
 }
 
 /* A surplus slot: whatever runs there goes, and nothing follows. */
-static void retire(struct slot *slot)
+static void retire(struct slot *slot, const struct action *a)
 {
+	struct journal_plan plan = plan_of(slot, a);
+
+	/* Given again until the next snapshot shows it done; said once. */
+	if (slot->worker && slot->worker->state == WORKER_SERVING)
+		journal_restart_begun(&plan, "retire");
 	if (slot->worker)
 		worker_event(slot->worker, WORKER_ASKED, HAND_ASKED);
 	if (slot->incoming)
@@ -54,6 +81,7 @@ static void apply_one(struct supervisor *s, const struct action *a)
 {
 	struct slot *slot = &s->slots[a->slot];
 
+	report_decision(s, slot, a);
 	switch (a->kind) {
 	case ACTION_START:
 	case ACTION_SURGE:
@@ -63,7 +91,7 @@ static void apply_one(struct supervisor *s, const struct action *a)
 		drain(slot, a);
 		break;
 	case ACTION_RETIRE:
-		retire(slot);
+		retire(slot, a);
 		break;
 	case ACTION_TRIM:
 		if (slot->worker)
@@ -103,16 +131,39 @@ static bool is_news(const struct slot *slot, const struct outlook *o, usec_t now
 	return moved > left / 4 + USEC_PER_MIN;
 }
 
+static void report_hold(struct slot *slot, const struct outlook *o, usec_t now)
+{
+	bool held = o->held && slot->worker;
+	struct journal_plan plan = {
+		.worker = slot->number,
+		.reason = reason_text(held ? REASON_HELD : REASON_RELEASED),
+		.usage_bytes = o->usage_bytes,
+		.limit_bytes = o->limit_bytes,
+		.rate_bytes_per_sec = o->rate_bytes_per_sec,
+	};
+
+	if (held == slot->held)
+		return;
+	slot->held = held;
+	if (!slot->worker)
+		return; /* it is gone, which is told elsewhere */
+	plan.pid = slot->worker->pid;
+	journal_hold(&plan, held, usec_sub(o->held_until_usec, now));
+}
+
 void report_plans(struct supervisor *s)
 {
 	usec_t now = supervisor_now(s);
+	struct pool_outlook pool;
 
+	policy_pool_outlook(s->policy, &pool);
 	for (unsigned i = 0; i < s->n_slots; i++) {
 		struct slot *slot = &s->slots[i];
 		struct outlook o;
 
 		if (policy_outlook(s->policy, i, &o) < 0)
 			continue;
+		report_hold(slot, &o, now);
 		if (slot->worker && !slot->incoming && is_news(slot, &o, now)) {
 			struct journal_plan plan = {
 				.worker = slot->number,
@@ -122,6 +173,7 @@ void report_plans(struct supervisor *s)
 				.usage_bytes = slot->worker->usage_bytes,
 				.limit_bytes = o.limit_bytes,
 				.rate_bytes_per_sec = o.rate_bytes_per_sec,
+				.gap_usec = pool.gap_usec,
 			};
 
 			journal_restart_planned(&plan);
@@ -133,8 +185,7 @@ void report_plans(struct supervisor *s)
 	}
 	if (!s->futile_told && policy_trimming_is_futile(s->policy)) {
 		s->futile_told = true;
-		journal_problem(0, 0, "Trimming does not help this pool: its workers keep small "
-				      "objects in their language's own arenas, use another "
-				      "allocator, or leak; it will rarely be tried");
+		journal_problem(0, 0, "Trimming does not help this pool and will rarely be tried: %s",
+				explain_futility(s));
 	}
 }

@@ -37,7 +37,7 @@ void observe_worker(struct worker *w)
 	w->usage_bytes = w->charged_bytes = estimate(w);
 }
 
-static enum slot_phase phase_of(const struct slot *slot)
+enum slot_phase slot_phase(const struct slot *slot)
 {
 	const struct worker *w = slot->worker;
 
@@ -53,7 +53,7 @@ static void observe_slot(struct slot *slot, struct slot_seen *seen)
 	struct worker *w = slot->worker;
 
 	*seen = (struct slot_seen){
-		.phase = phase_of(slot),
+		.phase = slot_phase(slot),
 		.wish = slot->wish,
 		.retire = slot->retire,
 	};

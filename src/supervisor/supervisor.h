@@ -94,6 +94,7 @@ struct slot {
 	enum reason start_reason;	/* why the last start or restart was decided */
 	enum reason planned;		/* last reported plan */
 	usec_t planned_usec;
+	bool held;			/* last reported */
 	char **env;
 	int output_fd;
 	struct bell *bell;
@@ -170,6 +171,7 @@ struct supervisor {
 	unsigned target;		/* workers wanted */
 	struct worker *workers;
 	struct trim_under_way trim;
+	enum trimtab_allocator trim_allocator; /* of the last worker that answered */
 
 	int pool_pressure_fd, host_pressure_fd;
 	uint64_t pool_pressure_total_usec, host_pressure_total_usec;
@@ -219,6 +221,7 @@ int setup_environment(struct slot *slot);
 /* ---- observe.c ---- */
 
 void observe(struct supervisor *s, struct snapshot *ret);
+enum slot_phase slot_phase(const struct slot *slot);
 /* Reads one worker's figures into it. */
 void observe_worker(struct worker *w);
 
@@ -294,6 +297,13 @@ void forget_client(void *userdata, struct control_client *client);
 void answer_recycle(struct slot *slot, const char *error);
 void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes,
 		 uint64_t after_bytes, usec_t took_usec);
+
+/* ---- explain.c ---- */
+
+/* The reply to `explain`, of one worker, or of all and the pool (0). */
+struct json_object *explain(struct supervisor *s, unsigned number);
+/* Why trims give nothing back here, as far as can be told: static. */
+const char *explain_futility(const struct supervisor *s);
 
 /* ---- reload.c ---- */
 

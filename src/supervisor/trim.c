@@ -47,6 +47,8 @@ static void conclude(struct worker *w, const struct trim_answer *answer)
 	uint64_t before = s->trim.before_bytes;
 
 	observe_worker(w);
+	if (answer)
+		s->trim_allocator = answer->allocator;
 	policy_note_trimmed(s->policy, w->slot->number - 1, now, before, w->usage_bytes, took);
 	note(w, answer, now, took);
 	journal_worker_trimmed(&(struct journal_trim){
@@ -55,6 +57,7 @@ static void conclude(struct worker *w, const struct trim_answer *answer)
 		.reason = reason_text(s->trim.reason),
 		.before_bytes = before,
 		.after_bytes = w->usage_bytes,
+		.limit_bytes = w->limit_bytes,
 		.took_usec = took,
 		.worked_usec = answer ? answer->worked_usec : took,
 		.allocator = trimpage_allocator_name(answer ? answer->allocator

@@ -10,25 +10,10 @@
 #include <string.h>
 
 #include "process/environment.h"
+#include "supervisor/fields.h"
 #include "util/cleanup.h"
 
 /* ---- small helpers ---- */
-
-static void put_number(struct json_object *o, const char *key, uint64_t value)
-{
-	json_object_object_add(o, key,
-			       value == UINT64_MAX ? NULL : json_object_new_int64((int64_t)value));
-}
-
-static void put_text(struct json_object *o, const char *key, const char *value)
-{
-	json_object_object_add(o, key, value ? json_object_new_string(value) : NULL);
-}
-
-static void put_bool(struct json_object *o, const char *key, bool value)
-{
-	json_object_object_add(o, key, json_object_new_boolean(value));
-}
 
 /* null for no worker, and for one that the template has not made yet. */
 static void put_pid(struct json_object *o, const char *key, const struct worker *w)
@@ -59,8 +44,7 @@ static void put_plan(struct json_object *o, struct supervisor *s, const struct s
 		return;
 	put_number(o, "limit_bytes", outlook.limit_bytes);
 	put_number(o, "trim_at_bytes", outlook.mark_bytes);
-	json_object_object_add(o, "growth_bytes_per_sec",
-			       json_object_new_int64(outlook.rate_bytes_per_sec));
+	put_signed(o, "growth_bytes_per_sec", outlook.rate_bytes_per_sec);
 	put_number(o, "restart_in_usec",
 		   outlook.restart_usec == USEC_NEVER ? UINT64_MAX
 						      : usec_sub(outlook.restart_usec, now));
@@ -326,6 +310,8 @@ struct json_object *handle_request(void *userdata, const struct request *request
 	switch (request->verb) {
 	case VERB_STATUS:
 		return status(s);
+	case VERB_EXPLAIN:
+		return explain(s, request->worker);
 	case VERB_TRIM:
 		return trim(s, request->worker, client);
 	case VERB_RECYCLE:

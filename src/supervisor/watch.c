@@ -41,17 +41,34 @@ void set_limit(struct worker *w, uint64_t bytes)
 	write_limit(w, "memory.max", bytes, &w->limit_bytes);
 }
 
+static void report_raise(const struct worker *w, uint64_t charged, uint64_t was)
+{
+	bool raised = w->tripwire_bytes > was;
+
+	journal_decision(&(struct journal_decision){
+		.worker = w->slot->number,
+		.pid = w->pid,
+		.action = action_name(ACTION_TRIPWIRE),
+		.reason = reason_text(raised ? REASON_CROSSED : REASON_HELD),
+		.bytes = w->tripwire_bytes,
+		.usage_bytes = charged,
+		.limit_bytes = w->limit_bytes,
+		.deadline_in_usec = USEC_NEVER,
+	});
+}
+
 /* First out of the way, then think: a worker above memory.high is slowed at every allocation. */
 static void raise_tripwire(struct worker *w)
 {
 	struct supervisor *s = w->supervisor;
-	uint64_t charged;
+	uint64_t charged, was = w->tripwire_bytes;
 
-	if (cgroup_read_u64(w->leaf->dir_fd, "memory.current", &charged) != 0)
+	if (cgroup_read_u64(w->leaf->dir_fd, "memory.current", &charged) != 0 ||
+	    w->slot->worker != w)
 		return;
-	if (w->slot->worker == w)
-		set_tripwire(w, policy_raise_tripwire(s->policy, &s->limits, w->slot->number - 1,
-						      supervisor_now(s), charged));
+	set_tripwire(w, policy_raise_tripwire(s->policy, &s->limits, w->slot->number - 1,
+					      supervisor_now(s), charged));
+	report_raise(w, charged, was);
 }
 
 static int on_memory_event(sd_event_source *source, int fd, uint32_t events, void *userdata)

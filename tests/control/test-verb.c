@@ -34,11 +34,28 @@ Test(verb, every_one_is_parsed_by_its_name)
 		/* With one word too many, and with one too few. */
 		(void)snprintf(line, sizeof(line), "%s 1 2", verbs[i].name);
 		cr_assert_eq(parsed(line, &q, &error), -EINVAL, "%s", line);
+		cr_assert_not_null(error);
+		if (verbs[i].target == VERB_ANY)
+			continue;
 		(void)snprintf(line, sizeof(line), "%s%s", verbs[i].name,
 			       wants_worker ? "" : " 1");
 		cr_assert_eq(parsed(line, &q, &error), -EINVAL, "%s", line);
 		cr_assert_not_null(error);
 	}
+}
+
+Test(verb, a_worker_may_be_named)
+{
+	const char *error = NULL;
+	struct request q;
+
+	cr_assert_eq(parsed("explain", &q, &error), 0);
+	cr_assert_eq(q.verb, VERB_EXPLAIN);
+	cr_assert_eq(q.worker, 0);
+	cr_assert_eq(parsed("explain 3", &q, &error), 0);
+	cr_assert_eq(q.worker, 3);
+	cr_assert_eq(parsed("explain 0", &q, &error), -EINVAL);
+	cr_assert_eq(parsed("explain x", &q, &error), -EINVAL);
 }
 
 Test(verb, blanks_do_not_matter)
