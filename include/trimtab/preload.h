@@ -21,6 +21,8 @@
  * application matters. `waits` is what `wake` asked for, until the helper finds that the
  * application too takes this signal by waiting for it (sigwait(3), signalfd(2)): such a waiter
  * could lose a signal to the helper, so the helper hands it back and turns to the futex for good.
+ * From the first request on, while it waits for the signal, a plain one sent to the process
+ * (kill -USR2 PID) asks for a trim too, unless the application has set a disposition of its own.
  *
  * When done the helper stores the results, then `done` = request with release order, and sends
  * one datagram to NOTIFY_SOCKET. Fields below `done` are stable while done == request. A request
@@ -29,6 +31,7 @@
  * Datagrams (sd_notify(3) format, one variable a message):
  *   X_TRIMTAB=hello    the helper waits; page->state is TRIMTAB_STATE_READY
  *   X_TRIMTAB=done     a request was served
+ *   X_TRIMTAB=plain    a plain signal was served; the results of the newest request stand
  *   X_TRIMTAB=late     a collection that a request had given up waiting for ended, and what it
  *                      freed was given back too; the results of that request stand as they are
  */
@@ -156,6 +159,7 @@ struct trimtab_page {
 	_Atomic uint64_t heap_bytes;
 	_Atomic uint64_t heap_live_bytes;
 	_Atomic uint64_t free_pool_bytes;
+	_Atomic uint32_t n_plain_trims; /* asked for by a plain signal */
 };
 
 /* In a process forked from a template the constructor ran long before there was a worker, and the

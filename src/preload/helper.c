@@ -15,6 +15,7 @@
 
 #include "preload/allocator.h"
 #include "preload/notify.h"
+#include "preload/plain.h"
 #include "preload/pymalloc.h"
 #include "preload/python.h"
 #include "preload/self.h"
@@ -24,6 +25,9 @@ enum {
 	DEFAULT_GC_WAIT_MSEC = 1000,
 	MAX_GC_WAIT_MSEC = 60000,
 };
+
+/* Before a signal that the main thread blocks counts as kept for the application. */
+static const long block_pauses_msec[] = { 10, 50, 250 };
 
 #define FIRST_LATE_PAUSE_NSEC UINT64_C(50000000)
 #define MAX_LATE_PAUSE_NSEC   UINT64_C(30000000000)
@@ -36,6 +40,7 @@ static struct {
 	int signal_number;
 	uint32_t cookie_low;
 	uint32_t served;
+	uint32_t operations; /* of the newest request */
 	/* While a collection is late: when to look again. 0: none is. */
 	uint64_t late_pause_nsec;
 } helper;
@@ -107,13 +112,18 @@ static uint64_t trim(void)
 	return took;
 }
 
-static void publish_hold(uint64_t nsec)
+static void publish_longest_hold(uint64_t nsec)
 {
 	_Atomic uint64_t *longest = &helper.page->longest_hold_nsec;
 
-	publish64(&helper.page->hold_nsec, nsec);
 	if (nsec > atomic_load_explicit(longest, memory_order_relaxed))
 		publish64(longest, nsec);
+}
+
+static void publish_hold(uint64_t nsec)
+{
+	publish64(&helper.page->hold_nsec, nsec);
+	publish_longest_hold(nsec);
 }
 
 static uint64_t longer(uint64_t a, uint64_t b)
@@ -150,6 +160,24 @@ static void serve(uint32_t operations)
 	publish(&page->state, TRIMTAB_STATE_READY);
 }
 
+/* By plain signal: nobody waits for figures, and those of the newest request stand. */
+static void serve_plain(void)
+{
+	struct pymalloc_result unused;
+	uint64_t hold = 0;
+
+	if (helper.operations & TRIMTAB_OP_GC)
+		(void)collect();
+	if (helper.operations & TRIMTAB_OP_PYMALLOC) {
+		(void)pymalloc_purge(gc_wait_msec(), &unused);
+		hold = unused.longest_hold_nsec;
+	}
+	(void)allocator_release();
+	publish_longest_hold(hold);
+	atomic_fetch_add_explicit(&helper.page->n_plain_trims, 1, memory_order_relaxed);
+	notify_send("X_TRIMTAB=plain");
+}
+
 /* What a collection frees after we stopped waiting for it goes back as well. The results of the
  * request stay as they are. */
 static void trim_after_late_collection(void)
@@ -169,14 +197,38 @@ static void trim_after_late_collection(void)
  * One that was directed at this very thread must end here: sent on, it could kill a process
  * that never asked for it. SI_TKILL is always such a one. Others may be either, and go back only
  * where the application is prepared for the signal: where it is not, the kernel would have
- * killed the process at once instead of handing it to us. */
+ * killed the process at once instead of handing it to us.
+ *
+ * Blocked by the main thread is not yet prepared: the C library blocks everything for a moment
+ * in pthread_create(3), posix_spawn(3) and others, and what came back to such a process killed
+ * it as soon as the moment was over. */
+static bool main_keeps_blocking(int number)
+{
+	for (size_t i = 0; i < sizeof block_pauses_msec / sizeof *block_pauses_msec; i++) {
+		const struct timespec pause = {
+			.tv_nsec = block_pauses_msec[i] * 1000000L,
+		};
+
+		if (!self_main_blocks(number))
+			return false;
+		(void)nanosleep(&pause, NULL);
+	}
+	return self_main_blocks(number);
+}
+
 static bool meant_for_process(const siginfo_t *info)
 {
 	struct sigaction action;
 
 	if (info->si_code == SI_TKILL || sigaction(info->si_signo, NULL, &action) < 0)
 		return false;
-	return action.sa_handler != SIG_DFL || self_main_blocks(info->si_signo);
+	if (action.sa_handler != SIG_DFL && !plain_is_ours(&action))
+		return true;
+	if (main_keeps_blocking(info->si_signo))
+		return true;
+	if (plain_is_ours(&action))
+		plain_want();
+	return false;
 }
 
 static void turn_to_futex(void)
@@ -242,7 +294,10 @@ static void serve_request(uint32_t request)
 {
 	struct trimtab_page *page = helper.page;
 
-	serve(atomic_load_explicit(&page->operations, memory_order_relaxed));
+	helper.operations = atomic_load_explicit(&page->operations, memory_order_relaxed);
+	if (helper.wake == TRIMTAB_WAKE_SIGNAL)
+		plain_arm(helper.signal_number, helper.tid);
+	serve(helper.operations);
 	helper.served = request;
 	atomic_store_explicit(&page->done, request, memory_order_release);
 	notify_send("X_TRIMTAB=done");
@@ -265,6 +320,8 @@ static void *helper_main(void *unused)
 
 		if (request != helper.served)
 			serve_request(request);
+		else if (plain_take())
+			serve_plain();
 		else if (helper.late_pause_nsec > 0 && !python_collection_is_due())
 			trim_after_late_collection();
 		else

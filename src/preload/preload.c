@@ -4,7 +4,8 @@
  * It comes alive only in the process that $TRIMTAB_PAGE names, or, without that variable, where
  * a service manager announces memory pressure, and does nothing anywhere else.
  * It must never make its host fail: no output, no exit, no changed errno, signal mask,
- * disposition, environment or descriptor; what does not fit leaves the process as it was. */
+ * environment or descriptor, and no disposition but one that would kill (plain.c); what does not
+ * fit leaves the process as it was. */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -25,6 +25,7 @@ static void note(struct notify *n, const char *key, const char *value)
 		n->hello |= strcmp(value, "hello") == 0;
 		n->done |= strcmp(value, "done") == 0;
 		n->late |= strcmp(value, "late") == 0;
+		n->plain |= strcmp(value, "plain") == 0;
 		n->max_requests |= strcmp(value, "max-requests") == 0;
 		n->boot_error |= strcmp(value, "boot-error") == 0;
 	}

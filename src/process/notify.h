@@ -8,7 +8,7 @@
 /* What one message says. Strings point into the text that was parsed. */
 struct notify {
 	bool ready, stopping, watchdog, watchdog_trigger;
-	bool hello, done, late, max_requests, boot_error;	/* X_TRIMTAB= */
+	bool hello, done, late, plain, max_requests, boot_error;	/* X_TRIMTAB= */
 	const char *status;		/* STATUS=, NULL when absent */
 };
 

@@ -107,20 +107,18 @@ void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec)
 	record_commit(r);
 }
 
-void journal_trim_late(unsigned worker, pid_t pid, uint64_t before_bytes, uint64_t after_bytes,
-		       usec_t since_usec)
+void journal_trim_unasked(unsigned worker, pid_t pid, const char *why, uint64_t before_bytes,
+			  uint64_t after_bytes)
 {
 	struct record *r = record_begin(EVENT_TRIM, LOG_INFO,
-					"Worker %u (pid %d) collected garbage %s after its trim, and "
-					"trimmed again: %s -> %s", worker, (int)pid,
-					format_usec(since_usec).s, format_bytes(before_bytes).s,
-					format_bytes(after_bytes).s);
+					"Worker %u (pid %d) trimmed by itself: %s -> %s; %s", worker,
+					(int)pid, format_bytes(before_bytes).s,
+					format_bytes(after_bytes).s, why);
 
 	add_worker(r, worker, pid);
-	record_add(r, "TRIMTAB_REASON=late collection");
+	record_add(r, "TRIMTAB_REASON=%s", why);
 	record_add(r, "TRIMTAB_BEFORE_BYTES=%" PRIu64, before_bytes);
 	record_add(r, "TRIMTAB_AFTER_BYTES=%" PRIu64, after_bytes);
-	record_add(r, "TRIMTAB_USEC=%" PRIu64, since_usec);
 	record_commit(r);
 }
 

@@ -65,9 +65,9 @@ void journal_worker_trimmed(const struct journal_trim *t);
 /* A trim that was asked for and not answered in time. */
 void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec);
 
-/* What a late collection freed went back after its trim had been answered, so long ago. */
-void journal_trim_late(unsigned worker, pid_t pid, uint64_t before_bytes, uint64_t after_bytes,
-		       usec_t since_usec);
+/* A trim that was not asked for just now. why: "late collection", "plain signal". */
+void journal_trim_unasked(unsigned worker, pid_t pid, const char *why, uint64_t before_bytes,
+			  uint64_t after_bytes);
 
 /* A restart has a date, or has another one now. */
 void journal_restart_planned(const struct journal_plan *p);

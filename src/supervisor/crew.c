@@ -570,6 +570,8 @@ static void hear(struct worker *w, const struct notify *n)
 		trim_answered(w);
 	if (n->late)
 		trim_came_late(w);
+	if (n->plain)
+		trim_came_plain(w);
 	if (n->watchdog && w->state == WORKER_SERVING)
 		arm_silence(w);
 	if (n->watchdog_trigger)

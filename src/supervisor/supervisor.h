@@ -40,11 +40,12 @@ struct slot;
 
 /* What came of the trims of one process. */
 struct trim_story {
-	unsigned n_trims, n_unanswered, n_late;
+	unsigned n_trims, n_unanswered;
 	bool late_due;			/* a collection may end after its trim was answered */
 	bool answered;			/* answer is of the last trim */
 	struct trim_answer answer;
 	enum reason reason;		/* of the last trim, if there was one; so are those below */
+	usec_t plain_usec;		/* of the last that a plain signal asked for */
 	usec_t at_usec, took_usec;
 	uint64_t before_bytes, after_bytes;
 };
@@ -285,6 +286,8 @@ void trim_look(struct worker *w);
 void trim_answered(struct worker *w);
 /* Its library said that a collection, given up waiting for, ended and was followed by a trim. */
 void trim_came_late(struct worker *w);
+/* ... that somebody's plain signal was followed by one. */
+void trim_came_plain(struct worker *w);
 /* The worker is gone or will not answer. */
 void trim_forget(struct worker *w);
 

@@ -13,6 +13,9 @@
 
 #define GC_WAIT_MSEC 1000
 
+/* Between two records of trims that plain signals asked for: a worker may claim any number. */
+#define PLAIN_USEC USEC_PER_SEC
+
 /* A look is not worth waiting for: the interpreter may be busy, and a trim may come. */
 #define LOOK_WAIT_MSEC 200
 
@@ -139,23 +142,38 @@ void trim_look(struct worker *w)
 				       LOOK_WAIT_MSEC);
 }
 
+static void conclude_unasked(struct worker *w, uint64_t before, const char *why)
+{
+	struct supervisor *s = w->supervisor;
+
+	observe_worker(w);
+	policy_note_trimmed_late(s->policy, w->slot->number - 1, supervisor_now(s), w->usage_bytes);
+	journal_trim_unasked(w->slot->number, w->pid, why, before, w->usage_bytes);
+	supervisor_wake(s);
+}
+
 /* Believed once for each trim whose collection was late: it could say so all day. */
 void trim_came_late(struct worker *w)
 {
-	struct supervisor *s = w->supervisor;
 	struct trim_story *t = &w->trims;
-	uint64_t before = t->after_bytes;
 
 	if (!t->late_due || w->slot->worker != w)
 		return;
 	t->late_due = false;
-	t->n_late++;
-	observe_worker(w);
+	conclude_unasked(w, t->after_bytes, "late collection");
 	t->after_bytes = w->usage_bytes;
-	policy_note_trimmed_late(s->policy, w->slot->number - 1, supervisor_now(s), w->usage_bytes);
-	journal_trim_late(w->slot->number, w->pid, before, w->usage_bytes,
-			  usec_sub(supervisor_now(s), t->at_usec));
-	supervisor_wake(s);
+}
+
+/* What it used before was not measured: the last figure seen stands for it. */
+void trim_came_plain(struct worker *w)
+{
+	usec_t now = supervisor_now(w->supervisor);
+
+	if (w->slot->worker != w ||
+	    (w->trims.plain_usec > 0 && now < usec_add(w->trims.plain_usec, PLAIN_USEC)))
+		return;
+	w->trims.plain_usec = now;
+	conclude_unasked(w, w->usage_bytes, "plain signal");
 }
 
 void trim_answered(struct worker *w)

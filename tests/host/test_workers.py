@@ -10,7 +10,7 @@ import socket
 import subprocess
 import unittest
 
-from pools import CTL, ECHO, Case, Load, children, until, zombies_of
+from pools import CTL, ECHO, Case, Load, children, stat_fields, until, zombies_of
 
 QUICK = ("restart.min-gap=10ms", "restart.min-gap-floor=10ms")
 
@@ -492,13 +492,39 @@ class Trim(Case):
                    "    return []\n")
         pool = self.pool("gunicorn", "-k", "sync", "-b", "127.0.0.1:0", "--timeout", "7200",
                          "shop:app", cwd=self.directory, sets=("trim.gc=yes",)).wait_ready()
+        pid = pool.workers()[1]
         self.trims_of(pool)
-        pool.get("/cycles")
-        pool.ctl("trim", "1")
+        worked_usec = 0
+        while worked_usec < 1000000:  # less: the main thread was not asleep yet, and collected
+            pool.get("/cycles")
+            until(lambda: stat_fields(pid)[0] == "S", "it sleeps")
+            pool.ctl("trim", "1")
+            worked_usec = pool.status()["workers"][0]["trim"]["last"]["worked_usec"]
         self.assertEqual(pool.find("trim", reason="late collection"), [])
         pool.get("/")
         record = pool.wait("trim", reason="late collection")
         self.assertLess(int(record["TRIMTAB_AFTER_BYTES"]), int(record["TRIMTAB_BEFORE_BYTES"]) / 2)
+
+    def test_a_plain_signal(self):
+        """`kill -USR2` of a worker asks for a trim, although gunicorn resets that signal."""
+        for worker_class in ("sync", "gthread", "gevent", "uvicorn.workers.UvicornWorker"):
+            with self.subTest(worker_class):
+                asgi = "uvicorn" in worker_class
+                pool = self.gunicorn("-w", "1", "-k", worker_class,
+                                     app="asgi:app" if asgi else "light:app").wait_ready()
+                pid = pool.workers()[1]
+                self.trims_of(pool, lambda t: t.get("pymalloc") == "on")
+                if not asgi:
+                    pool.get("/fragment?mb=200")
+                    pool.status()
+                os.kill(pid, signal.SIGUSR2)
+                record = pool.wait("trim", reason="plain signal")
+                if not asgi:
+                    self.assertLess(int(record["TRIMTAB_AFTER_BYTES"]),
+                                    int(record["TRIMTAB_BEFORE_BYTES"]) / 2)
+                self.assertEqual(pool.get().status, 200)
+                self.assertEqual(pool.workers()[1], pid)
+                self.assertEqual(pool.find("exit"), [])
 
     def test_one_that_takes_none(self):
         pool = self.echo("ready", sets=("trim.preload-library=off",)).wait_ready()

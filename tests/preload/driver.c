@@ -246,6 +246,8 @@ static void note_message(struct driver *driver)
 		driver->heard_done = true;
 	if (strcmp(text, "X_TRIMTAB=late") == 0)
 		driver->heard_late = true;
+	if (strcmp(text, "X_TRIMTAB=plain") == 0)
+		driver->heard_plain = true;
 }
 
 static bool await_flag(struct driver *driver, const bool *flag)
@@ -288,6 +290,12 @@ bool driver_await_done(struct driver *driver)
 			return true;
 	} while (await_flag(driver, &driver->heard_done));
 	return false;
+}
+
+bool driver_await_plain(struct driver *driver)
+{
+	driver->heard_plain = false;
+	return await_flag(driver, &driver->heard_plain);
 }
 
 int driver_queue_signal(const struct driver *driver, pid_t tid, int number,

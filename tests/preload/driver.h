@@ -66,6 +66,7 @@ struct driver {
 	bool heard_hello;
 	bool heard_done;
 	bool heard_late;
+	bool heard_plain;
 };
 
 /* Starts a program. It must be ended with driver_stop. Returns 0 or -errno. */
@@ -79,6 +80,7 @@ void driver_stop(struct driver *driver);
 bool driver_await_hello(struct driver *driver);
 bool driver_await_done(struct driver *driver);
 bool driver_await_late(struct driver *driver);
+bool driver_await_plain(struct driver *driver);
 
 /* Asks as the contract says, without waiting. Returns 0, or -errno of the signal. */
 int driver_request(struct driver *driver, uint32_t operations);

@@ -183,6 +183,37 @@ static int presence_in_system(void)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
+/* As the C library does in pthread_create(3), but long enough to be seen. Two answers: one when
+ * it is blocked, one when that is over. */
+static void block_briefly(int number)
+{
+	const struct timespec pause = { .tv_nsec = 30000000 };
+	sigset_t set, before;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, number);
+	(void)pthread_sigmask(SIG_BLOCK, &set, &before);
+	printf("0\n");
+	(void)fflush(stdout);
+	(void)nanosleep(&pause, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* What a forked child that is sent the signal ends with: the signal's number if it kills. */
+static int fork_and_signal(int number)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)kill(getpid(), number);
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
 /* Reads the counter once a signal that is on its way must have come: waits for it to reach n. */
 static long count_at_least(long n)
 {
@@ -269,6 +300,10 @@ static long obey(const char *line)
 		return signal(number, SIG_IGN) == SIG_ERR;
 	if (sscanf(line, "block %d", &number) == 1)
 		return block_signal(number), 0;
+	if (sscanf(line, "block-briefly %d", &number) == 1)
+		return block_briefly(number), 0;
+	if (sscanf(line, "fork-signal %d", &number) == 1)
+		return fork_and_signal(number);
 	if (sscanf(line, "sigwait %d", &number) == 1)
 		return block_signal(number), start(take_by_sigwait, &number), 0;
 	if (sscanf(line, "signalfd %d", &number) == 1)

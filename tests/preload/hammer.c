@@ -139,7 +139,6 @@ static void *fork_and_spawn(void *seed)
 {
 	uint64_t random = 4242 + (uintptr_t)seed;
 
-	atomic_store(&n_bad, 0);
 	while (!atomic_load(&stopping)) {
 		if (random_next(&random) & 3) {
 			fork_once(&random);

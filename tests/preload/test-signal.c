@@ -251,12 +251,99 @@ Test(signal, queued_to_the_process_with_a_value_is_handed_back)
 	driver_stop(&driver);
 }
 
-/* As without the library: it kills where nobody asked for it. */
-Test(signal, plain_kill_keeps_its_meaning)
+/* As without the library: it kills where nobody asked for it, and nobody asked us yet. */
+Test(signal, plain_kill_keeps_its_meaning_at_first)
 {
 	struct driver driver = start();
 
 	cr_assert_eq(kill(driver.pid, SIGUSR2), 0);
 	cr_assert_eq(driver_await_end(&driver), -SIGUSR2);
+	driver_stop(&driver);
+}
+
+Test(signal, plain_kill_is_served)
+{
+	struct driver driver = start();
+	uint64_t before;
+
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
+	cr_assert_eq(driver_ask(&driver, "bloat"), 0);
+	cr_assert_eq(driver_ask(&driver, "shrink"), 0);
+	before = driver_rss_bytes(&driver);
+	cr_assert_eq(kill(driver.pid, SIGUSR2), 0);
+	cr_assert(driver_await_plain(&driver), "it ended with %d",
+		  driver_await_end(&driver));
+	cr_assert_lt(driver_rss_bytes(&driver), before / 2);
+	for (int i = 0; i < N_SIGNALS; i++)
+		cr_assert_eq(kill(driver.pid, SIGUSR2), 0);
+	cr_assert(driver_await_plain(&driver));
+	trim_often(&driver);
+	cr_assert_eq(driver_ask(&driver, "presence"), PRESENT);
+	driver_stop(&driver);
+}
+
+/* Children never were ours. */
+Test(signal, plain_kill_of_a_child_keeps_its_meaning)
+{
+	struct driver driver = start();
+	char line[32];
+
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
+	(void)snprintf(line, sizeof line, "fork-signal %d", SIGUSR2);
+	cr_assert_eq(driver_ask(&driver, line), SIGUSR2);
+	cr_assert_eq(driver_ask(&driver, "presence"), PRESENT);
+	driver_stop(&driver);
+}
+
+Test(signal, application_takes_the_signal_over)
+{
+	struct driver driver = start();
+
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
+	say_about_signal(&driver, "restart-handler");
+	assert_application_gets_its_own(&driver);
+	cr_assert_eq(driver.page->n_plain_trims, 0);
+	say_about_signal(&driver, "ignore");
+	cr_assert_eq(kill(driver.pid, SIGUSR2), 0);
+	trim_often(&driver);
+	cr_assert_eq(driver.page->n_plain_trims, 0);
+	/* Reset, as servers do that clean up after whoever started them. */
+	say_about_signal(&driver, "default");
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
+	cr_assert_eq(kill(driver.pid, SIGUSR2), 0);
+	cr_assert(driver_await_plain(&driver));
+	driver_stop(&driver);
+}
+
+Test(signal, plain_kill_is_not_served_by_futex)
+{
+	struct driver driver;
+	struct driver_setup setup = { .wake = TRIMTAB_WAKE_FUTEX };
+
+	cr_assert_eq(driver_start(&driver, &setup, guest_arguments), 0);
+	cr_assert(driver_await_hello(&driver));
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
+	cr_assert_eq(kill(driver.pid, SIGUSR2), 0);
+	cr_assert_eq(driver_await_end(&driver), -SIGUSR2);
+	driver_stop(&driver);
+}
+
+/* Blocked for a moment is not waited for: what goes back then kills when the moment is over. */
+Test(signal, foreign_one_ends_here_while_all_are_blocked_for_a_moment)
+{
+	struct driver driver = start();
+	char line[32];
+
+	(void)snprintf(line, sizeof line, "block-briefly %d", SIGUSR2);
+	for (int i = 0; i < 5; i++) {
+		cr_assert_eq(driver_ask(&driver, line), 0);
+		cr_assert_eq(driver_queue_signal(&driver, driver.page->helper_tid,
+						 SIGUSR2, 1),
+			     0);
+		cr_assert_str_eq(driver_hear(&driver), "0");
+		cr_assert_eq(driver_ask(&driver, "presence"), PRESENT, "it is dead");
+	}
+	cr_assert_eq(driver.page->waits, TRIMTAB_WAKE_SIGNAL);
+	trim_often(&driver);
 	driver_stop(&driver);
 }

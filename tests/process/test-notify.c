@@ -30,7 +30,7 @@ static struct notify parsed(const char *text)
 static bool says_nothing(const struct notify *n)
 {
 	return !n->ready && !n->stopping && !n->watchdog && !n->watchdog_trigger &&
-	       !n->hello && !n->done && !n->late && !n->max_requests && !n->boot_error && !n->status;
+	       !n->hello && !n->done && !n->late && !n->plain && !n->max_requests && !n->boot_error && !n->status;
 }
 
 Test(notify_parse, each_word)
@@ -44,6 +44,7 @@ Test(notify_parse, each_word)
 	cr_assert(parsed("X_TRIMTAB=hello").hello);
 	cr_assert(parsed("X_TRIMTAB=done").done);
 	cr_assert(parsed("X_TRIMTAB=late").late);
+	cr_assert(parsed("X_TRIMTAB=plain").plain);
 	cr_assert(parsed("X_TRIMTAB=max-requests").max_requests);
 	cr_assert(parsed("X_TRIMTAB=boot-error").boot_error);
 	cr_assert_str_eq(parsed("STATUS=serving").status, "serving");
