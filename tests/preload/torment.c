@@ -65,7 +65,7 @@ static void report(const struct driver *driver, const struct totals *totals)
 	fprintf(stderr,
 		"preload-torment: %lu served, %lu without a thread, %lu collections, %lu "
 		"late "
-		"trims, %.0f MiB purged, pymalloc %u, longest hold %.1f ms\n",
+		"trims, %.2f MiB purged, pymalloc %u, longest hold %.1f ms\n",
 		totals->n_served, totals->n_gone, (unsigned long)totals->collected,
 		(unsigned long)page->n_late_trims,
 		(double)totals->purged_bytes / (1 << 20), page->pymalloc,
