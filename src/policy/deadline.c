@@ -6,7 +6,7 @@
 #include "policy/tripwire.h"
 
 /* Peaks this close to the limit have reached it; the plan aims at twice the distance. */
-#define MARGIN_SHIFT 9
+#define MARGIN_SHIFT 10
 
 /* Of the time to a last call: how much later it may well turn out to be. */
 #define DOUBT_SHIFT 3
@@ -120,6 +120,13 @@ static usec_t last_call(const struct round *r, const struct slot_memory *s)
 	return usec_add(at, usec_sub(at, r->now) >> DOUBT_SHIFT);
 }
 
+/* The latest start that saves a worker which has been held: one that is no longer, and stands
+ * still, is in no danger. */
+static usec_t doom(const struct round *r, const struct slot_memory *s)
+{
+	return s->hold.active ? minus_lead(r, tripwire_doom(r, s)) : last_call(r, s);
+}
+
 static void consider_memory(struct round *r, struct plan_entry *e)
 {
 	struct slot_memory *s = &r->p->slots[e->slot];
@@ -129,11 +136,13 @@ static void consider_memory(struct round *r, struct plan_entry *e)
 		return;
 	if (s->hold.spent ||
 	    (s->hold.active &&
-	     r->now >= usec_add(s->hold.since_usec, TRIPWIRE_HOLD_DUE_USEC)))
+	     r->now >= usec_add(s->hold.since_usec, TRIPWIRE_HOLD_DUE_USEC))) {
 		no_later(e, r->now, r->now, REASON_MEMORY, /* hard= */ true);
-	else if (is_established(r, s))
+		e->doom_usec = doom(r, s);
+	} else if (is_established(r, s)) {
 		no_later(e, planned_start(r, s), last_call(r, s), REASON_MEMORY,
 			 /* hard= */ true);
+	}
 	if (e->reason == REASON_MEMORY &&
 	    e->deadline_usec < usec_add(r->now, TRIM_FIRST_USEC) &&
 	    trim_is_coming(r, e->slot)) {
@@ -326,6 +335,7 @@ size_t deadline_collect(struct round *r, struct plan_entry *entries)
 			.slot = i,
 			.deadline_usec = USEC_NEVER,
 			.last_call_usec = USEC_NEVER,
+			.doom_usec = USEC_NEVER,
 		};
 		consider_slot(r, &entries[n++]);
 	}

@@ -47,17 +47,28 @@ static void sort_entries(struct plan_entry *entries, size_t n)
 		memcpy(entries, from, n * sizeof(*entries));
 }
 
-/* The widest equal gap that meets every deadline, starting at the earliest moment that this
- * same gap allows. The k-th start is at max(now, last + g) + (k - 1) g, so each last call bounds
+static usec_t last_call(const struct plan_entry *e)
+{
+	return e->last_call_usec;
+}
+
+static usec_t doom(const struct plan_entry *e)
+{
+	return e->doom_usec;
+}
+
+/* The widest equal gap that is in time for every entry, starting at the earliest moment that this
+ * same gap allows. The k-th start is at max(now, last + g) + (k - 1) g, so each of them bounds
  * g twice. */
-static usec_t widest_gap(const struct plan_entry *entries, size_t n, usec_t now,
+static usec_t widest_gap(const struct plan_entry *entries, size_t n,
+			 usec_t (*in_time)(const struct plan_entry *e), usec_t now,
 			 usec_t last_usec)
 {
 	usec_t gap = USEC_NEVER;
 
 	for (size_t k = 1; k <= n; k++) {
 		/* What is late already cannot be met by any gap: as soon as possible will do. */
-		usec_t d = u64_max(entries[k - 1].last_call_usec, now);
+		usec_t d = u64_max(in_time(&entries[k - 1]), now);
 
 		if (d == USEC_NEVER)
 			continue;
@@ -76,10 +87,15 @@ struct plan plan_make(struct plan_entry *entries, size_t n, usec_t now, usec_t l
 	usec_t widest, next = USEC_NEVER;
 
 	sort_entries(entries, n);
-	widest = widest_gap(entries, n, now, last_usec);
+	widest = widest_gap(entries, n, last_call, now, last_usec);
 	if (widest < min_gap_usec) {
 		plan.feasible = false;
 		plan.gap_usec = u64_max(widest, u64_min(floor_usec, min_gap_usec));
+	}
+	widest = widest_gap(entries, n, doom, now, last_usec);
+	if (widest < plan.gap_usec) {
+		plan.doomed = true;
+		plan.gap_usec = widest;
 	}
 	for (size_t i = n; i-- > 0;) {
 		usec_t start = entries[i].deadline_usec;

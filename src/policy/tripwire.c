@@ -250,6 +250,22 @@ static bool hold_is_stuck(const struct slot_memory *s, const struct slot_seen *s
 	       stolen <= scanned / 10;
 }
 
+usec_t tripwire_doom(const struct round *r, const struct slot_memory *s)
+{
+	usec_t end = usec_add(s->hold.since_usec, r->limits->hold_max_usec);
+	uint64_t high = s->tripwire_bytes, limit = slot_limit(r->limits, s);
+	usec_t took = usec_sub(r->now, s->hold.since_usec), done, left;
+
+	if (limit == UINT64_MAX)
+		return end;
+	done = braked_usec(high, u64_sub(s->charged_bytes, high));
+	left = usec_sub(braked_usec(high, u64_sub(limit, high)), done);
+	/* Several threads get on faster than one. */
+	if (done > took)
+		left = u64_mul_div(left, took, done);
+	return u64_min(end, usec_add(r->now, left));
+}
+
 /* Nobody has had a turn for so long that something stands in the way of turns. */
 static bool turns_are_blocked(const struct round *r)
 {

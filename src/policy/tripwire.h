@@ -31,6 +31,10 @@ uint64_t tripwire_mark(const struct limits *limits, const struct slot_memory *sl
 /* When the slot's hold, which is active, ends at the latest. */
 usec_t tripwire_hold_end(const struct round *r, const struct slot_memory *slot);
 
+/* When the kernel kills a held worker that nobody replaces: at its limit, at the pace at which it
+ * crept there so far, or soon after the hold has lasted as long as it may. */
+usec_t tripwire_doom(const struct round *r, const struct slot_memory *slot);
+
 /* Ends the holds of workers that have come down: before the plan, which counts on it. */
 void tripwire_observe(struct round *r);
 

@@ -9,8 +9,11 @@
 static struct plan make(struct plan_entry *entries, size_t n, usec_t now, usec_t last,
 			usec_t gap)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		entries[i].last_call_usec = entries[i].deadline_usec;
+		if (entries[i].doom_usec == 0)
+			entries[i].doom_usec = USEC_NEVER;
+	}
 	return plan_make(entries, n, now, last, gap, 30 * SEC);
 }
 
@@ -62,6 +65,25 @@ Test(plan, gap_never_shrinks_below_its_floor)
 	cr_assert_eq(make(e, 4, 10 * SEC, 9 * SEC, 600 * SEC).gap_usec, 30 * SEC);
 }
 
+/* Four workers held at once, the last of them until 50 s from now. */
+Test(plan, gap_goes_below_its_floor_for_those_who_would_die)
+{
+	struct plan_entry e[8] = { { .deadline_usec = 1, .doom_usec = 20 * SEC },
+				   { .deadline_usec = 2, .doom_usec = 40 * SEC },
+				   { .deadline_usec = 3, .doom_usec = 50 * SEC },
+				   { .deadline_usec = 4, .doom_usec = 55 * SEC } };
+	struct plan plan = make(e, 4, 10 * SEC, USEC_NEVER, 600 * SEC);
+
+	cr_assert(plan.doomed);
+	cr_assert_eq(plan.gap_usec, 15 * SEC);
+	/* There is time for all of them at the floor. */
+	for (size_t i = 0; i < 4; i++)
+		e[i].doom_usec = (i + 1) * 40 * SEC;
+	plan = make(e, 4, 10 * SEC, USEC_NEVER, 600 * SEC);
+	cr_assert(!plan.doomed);
+	cr_assert_eq(plan.gap_usec, 30 * SEC);
+}
+
 Test(plan, the_last_restart_takes_part)
 {
 	struct plan_entry e[2] = { { .deadline_usec = 1400 * SEC } };
@@ -108,8 +130,10 @@ Test(plan, agrees_with_brute_force)
 
 		for (size_t i = 0; i < n; i++)
 			e[i].deadline_usec = 9000 + (usec_t)(rand() % 8000);
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = 0; i < n; i++) {
 			e[i].last_call_usec = e[i].deadline_usec;
+			e[i].doom_usec = USEC_NEVER;
+		}
 		plan = plan_make(e, n, now, last, gap, floor);
 		for (size_t i = 0; i + 1 < n; i++) {
 			cr_assert_leq(e[i].deadline_usec, e[i + 1].deadline_usec);

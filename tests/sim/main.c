@@ -71,6 +71,9 @@ static unsigned long judge(struct ledger *l, double more)
 
 	if (s->no_kills && l->kills)
 		ledger_broken(l, 0, "%lu kernel kills", l->kills);
+	if (l->double_kills)
+		ledger_broken(l, 0, "%lu kernel kills closer than the floor of the gap",
+			      l->double_kills);
 	if (s->no_restarts && l->restarts)
 		ledger_broken(l, 0, "%lu restarts for nothing", l->restarts);
 	if (l->restarts < 100 * (unsigned long)s->n_slots)

@@ -193,7 +193,7 @@ static void check_planned(struct run *r, uint32_t slot, bool takes_out)
 				      "worker %u taken out while %u is out", slot, i);
 		r->l->both_out += out;
 	}
-	if (r->l->last_restart != USEC_NEVER &&
+	if (!r->s->too_many && r->l->last_restart != USEC_NEVER &&
 	    r->world.now - r->l->last_restart < r->s->limits.min_gap_floor_usec)
 		ledger_broken(r->l, r->world.now,
 			      "worker %u begins %.3f s after the last", slot,
