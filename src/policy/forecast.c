@@ -21,10 +21,12 @@
 #define POINTS_MIN 3 /* for any statement at all */
 #define FIT_MIN	   3 /* history is not shortened below this */
 
-/* A sample further off than this and four times the usual noise is doubted, unless so many in
- * a row were: that is no mistake, that is how the worker is. */
+/* A sample further off than this and four times the usual noise is doubted until so many in a row
+ * agree, or so many in a row were: that is no mistake, that is how the worker is. Of samples one
+ * in twenty of which is nonsense, two agree by chance every 200 hours, and cost a restart. */
 #define STRAY_BYTES (8 * MIB)
-#define DOUBTS_MAX  4
+#define ALIKE_MIN   3
+#define DOUBTS_MAX  5
 
 /* Latest points that stray from the fit by less than this are at home in it. */
 #define SLACK_BYTES (256 * KIB)
@@ -352,7 +354,9 @@ static bool doubt(struct forecast *f, usec_t now, uint64_t bytes)
 		return false;
 	if (f->n_doubts >= DOUBTS_MAX)
 		return false;
-	if (f->n_doubts && !strays(f, (int64_t)f->doubted_bytes, bytes)) {
+	if (f->n_doubts == 0 || strays(f, (int64_t)f->doubted_bytes, bytes))
+		f->n_alike = 0;
+	if (++f->n_alike >= ALIKE_MIN) {
 		insert(f, u64_max(f->doubted_usec, f->fitted_usec), f->doubted_bytes);
 		return false;
 	}

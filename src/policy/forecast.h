@@ -27,8 +27,9 @@ struct forecast {
 	struct forecast_point points[FORECAST_POINTS];
 	uint32_t n_points;
 
-	/* A sample too far from the last to be believed before another says the same. */
+	/* A sample too far from the last to be believed before others say the same. */
 	uint32_t n_doubts; /* in a row */
+	uint32_t n_alike;  /* latest of these that agree with each other */
 	usec_t doubted_usec;
 	uint64_t doubted_bytes;
 
@@ -52,7 +53,7 @@ void forecast_reset(struct forecast *f);
 void forecast_fell(struct forecast *f, uint64_t bytes);
 
 /* Takes a sample. Returns false where it was not believed: larger than any machine, older than
- * the last, or (unless trusted) so far from the last that it has to be seen twice. */
+ * the last, or (unless trusted) so far from the last that it has to be seen again first. */
 bool forecast_add(struct forecast *f, usec_t now, uint64_t bytes, bool trusted);
 
 /* When the peaks reach target at the fitted rate, or at so many standard deviations more.

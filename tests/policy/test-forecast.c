@@ -44,7 +44,7 @@ Test(forecast, nonsense_is_survived)
 	}
 }
 
-Test(forecast, a_lie_has_to_be_told_twice)
+Test(forecast, a_lie_has_to_be_told_three_times)
 {
 	struct forecast f;
 	uint64_t level;
@@ -58,10 +58,29 @@ Test(forecast, a_lie_has_to_be_told_twice)
 	cr_assert_not(forecast_add(&f, 610 * SEC, 900 * MIB, false));
 	cr_assert_eq(f.level_bytes, level);
 	cr_assert_eq(f.rate, rate);
+	cr_assert_not(forecast_add(&f, 612 * SEC, 901 * MIB, false));
+	cr_assert_eq(f.level_bytes, level);
 	cr_assert(forecast_add(&f, 620 * SEC, 100 * MIB + 620 * KIB, false));
 	cr_assert_lt(f.level_bytes, 102 * MIB);
 	/* What the kernel's own counter vouches for needs no second look. */
 	cr_assert(forecast_add(&f, 630 * SEC, 300 * MIB, true));
 	cr_assert_geq(f.level_bytes, 300 * MIB);
 	cr_assert_not(forecast_add(&f, 640 * SEC, UINT64_MAX, true));
+}
+
+Test(forecast, what_was_doubted_is_believed_in_the_end)
+{
+	struct forecast f;
+
+	forecast_reset(&f);
+	for (usec_t t = 0; t <= 600 * SEC; t += 10 * SEC)
+		cr_assert(forecast_add(&f, t, 100 * MIB, false));
+	cr_assert_not(forecast_add(&f, 601 * SEC, 400 * MIB, false));
+	cr_assert_not(forecast_add(&f, 602 * SEC, 401 * MIB, false));
+	cr_assert(forecast_add(&f, 603 * SEC, 402 * MIB, false));
+	cr_assert_geq(f.level_bytes, 402 * MIB);
+	/* Wild ones that never agree are how the worker is. */
+	for (usec_t i = 1; i <= 5; i++)
+		cr_assert_not(forecast_add(&f, (603 + i) * SEC, i * 1000 * MIB, false));
+	cr_assert(forecast_add(&f, 609 * SEC, 7000 * MIB, false));
 }

@@ -185,7 +185,7 @@ const struct scenario scenarios[] = {
 		.app = { APP(6), .saw = 20 * M, .saw_spread = 1 },
 		.limits = { LIMITS(8, 512, 900), .tripwire = false },
 		.lies = 0.05,
-		.no_kills = true,
+		GOALS,
 		.hours_share = 0.1,
 	},
 	{
