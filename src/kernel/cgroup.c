@@ -506,25 +506,35 @@ static int read_if_there(int dir_fd, const char *file, uint64_t *value)
 	return r == -ENOENT ? 0 : r;
 }
 
-static int read_level(int dir_fd, uint64_t *ret_limit, uint64_t *ret_headroom)
+static int read_limit(int dir_fd, uint64_t *ret)
 {
-	uint64_t max = UINT64_MAX, high = UINT64_MAX, current = 0, limit;
+	uint64_t max = UINT64_MAX, high = UINT64_MAX;
 	int r;
 
 	r = read_if_there(dir_fd, "memory.max", &max);
 	if (r == 0)
 		r = read_if_there(dir_fd, "memory.high", &high);
 	if (r == 0)
-		r = read_if_there(dir_fd, "memory.current", &current);
+		*ret = smaller(max, high);
+	return r;
+}
+
+/* Page cache makes way, so it takes nothing from anybody: without that, a cgroup that has read
+ * files for a day has no headroom left at all. */
+static int read_headroom(int dir_fd, uint64_t limit, uint64_t *ret)
+{
+	struct cgroup_usage usage;
+	uint64_t kept;
+	int r;
+
+	*ret = UINT64_MAX;
+	if (limit == UINT64_MAX)
+		return 0;
+	r = cgroup_read_usage(dir_fd, &usage);
 	if (r != 0)
 		return r;
-
-	limit = smaller(max, high);
-	*ret_limit = limit;
-	if (limit == UINT64_MAX)
-		*ret_headroom = UINT64_MAX;
-	else
-		*ret_headroom = limit > current ? limit - current : 0;
+	kept = usage.charged_bytes - smaller(usage.charged_bytes, usage.file_bytes);
+	*ret = limit > kept ? limit - kept : 0;
 	return 0;
 }
 
@@ -543,10 +553,12 @@ static int walk_up(int dir_fd, uint64_t *ret_limit, uint64_t *ret_headroom)
 		return outcome(dir_fd, -errno);
 
 	while (faccessat(level_fd, "cgroup.controllers", F_OK, 0) == 0) {
-		uint64_t here_limit, here_headroom;
+		uint64_t here_limit = UINT64_MAX, here_headroom = UINT64_MAX;
 		int parent_fd;
 
-		r = read_level(level_fd, &here_limit, &here_headroom);
+		r = read_limit(level_fd, &here_limit);
+		if (r == 0 && ret_headroom)
+			r = read_headroom(level_fd, here_limit, &here_headroom);
 		if (r != 0)
 			return r;
 		limit = smaller(limit, here_limit);
@@ -559,15 +571,14 @@ static int walk_up(int dir_fd, uint64_t *ret_limit, uint64_t *ret_headroom)
 		level_fd = parent_fd;
 	}
 	*ret_limit = limit;
-	*ret_headroom = headroom;
+	if (ret_headroom)
+		*ret_headroom = headroom;
 	return 0;
 }
 
 int cgroup_effective_limit(int dir_fd, uint64_t *ret_limit_bytes)
 {
-	uint64_t headroom;
-
-	return walk_up(dir_fd, ret_limit_bytes, &headroom);
+	return walk_up(dir_fd, ret_limit_bytes, NULL);
 }
 
 int cgroup_headroom(int dir_fd, uint64_t *ret_bytes)

@@ -116,7 +116,7 @@ ssize_t cgroup_pids(int dir_fd, pid_t *pids, size_t max);
 int cgroup_effective_limit(int dir_fd, uint64_t *ret_limit_bytes);
 
 /* How much more may be charged to this directory before one of these limits, here or further up,
- * is reached, others' usage up there included. UINT64_MAX: no limit.
+ * is reached, others' usage up there included; page cache is taken for free. UINT64_MAX: no limit.
  * Returns 0, CGROUP_GONE or -errno. */
 int cgroup_headroom(int dir_fd, uint64_t *ret_bytes);
 
