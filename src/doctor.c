@@ -2,13 +2,11 @@
  * the same code that a running pool uses. */
 #include "doctor.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "kernel/pool.h"
 #include "kernel/probe.h"
-#include "policy/decide.h"
 #include "supervisor/limits.h"
 #include "util/cleanup.h"
 #include "util/format.h"
@@ -45,7 +43,8 @@ int check(const struct config *config, const struct launch *launch)
 	struct capability_state states[N_CAPABILITIES];
 	struct pool pool = POOL_NONE;
 	struct limits limits;
-	uint64_t would_do = 0;
+	struct contradiction found[N_INFEASIBILITIES];
+	size_t n;
 	int r = pool_open(config->pool_name, &pool);
 
 	probe(r < 0 ? NULL : &pool, r < 0 ? r : 0, states);
@@ -65,14 +64,11 @@ int check(const struct config *config, const struct launch *launch)
 								       : "degraded; see trimtab doctor");
 	if (launch->warnings)
 		(void)printf("  warning: %s\n", launch->warnings);
-	if (policy_feasible(&limits, launch->workers, USEC_NEVER, 0, &would_do) ==
-	    INFEASIBLE_LIMITS) {
-		(void)printf("  not feasible: %u x %s + %s exceed the budget; [memory] worker-max = "
-			     "%" PRIu64 "M would do\n", launch->workers,
-			     format_bytes(limits.worker_max_bytes).s,
-			     format_bytes(limits.reserve_bytes).s, would_do >> 20);
+	n = limits_contradictions(config, &limits, launch->workers, USEC_NEVER, 0, found);
+	for (size_t i = 0; i < n; i++)
+		(void)printf("  not feasible: %s\n", found[i].message.text);
+	if (n > 0)
 		return EXIT_FAILURE;
-	}
 	(void)printf("ok\n");
 	return EXIT_SUCCESS;
 }

@@ -149,6 +149,13 @@ static void consider_memory(struct round *r, struct plan_entry *e)
 		e->deadline_usec = usec_add(r->now, TRIM_FIRST_USEC);
 		e->last_call_usec = u64_max(e->last_call_usec, e->deadline_usec);
 	}
+	/* Another one would be where this one is as soon as it serves. One at a time at the full
+	 * gap, or the pool does nothing but replace. */
+	if (e->reason == REASON_MEMORY && slot_is_cramped(r->p, r->limits, s)) {
+		e->hard = false;
+		e->patient = true;
+		e->last_call_usec = USEC_NEVER;
+	}
 }
 
 /* ---- the pool ---- */

@@ -175,6 +175,20 @@ void policy_note_boot_failed(struct policy *p, uint32_t slot, usec_t now)
 	}
 }
 
+/* It served, and yet it never had a life: as with boots that fail, the next one waits. */
+static void back_off_cramped(struct policy *p, struct slot_memory *s, usec_t now,
+			     bool kernel_kill)
+{
+	if (!kernel_kill || !slot_is_cramped(p, &p->limits, s)) {
+		s->n_cramped_kills = 0;
+		return;
+	}
+	if (s->n_cramped_kills < UINT32_MAX)
+		s->n_cramped_kills++;
+	s->not_before_usec = usec_add(
+		now, backoff_usec(s->n_cramped_kills, p->limits.backoff_max_usec));
+}
+
 void policy_note_crashed(struct policy *p, uint32_t slot, usec_t now, bool kernel_kill)
 {
 	struct slot_memory *s = noted(p, slot, &now);
@@ -184,6 +198,7 @@ void policy_note_crashed(struct policy *p, uint32_t slot, usec_t now, bool kerne
 	/* A kill is a restart that the kernel began. */
 	if (kernel_kill)
 		count_restart(p, now);
+	back_off_cramped(p, s, now, kernel_kill);
 	s->absence = ABSENT_CRASHED;
 	s->restarting = false;
 	s->phase = s->phase == SLOT_SURGING ? SLOT_BOOTING : SLOT_EMPTY;

@@ -147,16 +147,24 @@ const char *action_name(enum action_kind kind);
 
 /* ---- feasibility, for start, reload and `trimtab check` ---- */
 
-enum feasibility {
-	FEASIBLE,
+enum infeasible {
+	INFEASIBLE_FOOTPRINT, /* limit below 1.2 x a fresh worker's footprint */
 	INFEASIBLE_LIMITS,    /* worker_max x workers + reserve exceed the budget */
 	INFEASIBLE_GAP,	      /* gap x workers exceed the life expected of a worker */
-	INFEASIBLE_FOOTPRINT, /* limit below 1.2 x a fresh worker's footprint */
+	N_INFEASIBILITIES,
 };
 
-/* life_usec: expected life of a worker, USEC_NEVER when not known; footprint_bytes: 0 when not
- * known. ret_would_do: a value for the setting that is wrong (worker_max in bytes, min_gap in
- * microseconds, worker_max in bytes) that would make it feasible. */
-enum feasibility policy_feasible(const struct limits *limits, size_t n_workers,
-				 usec_t life_usec, uint64_t footprint_bytes,
-				 uint64_t *ret_would_do);
+struct infeasibility {
+	enum infeasible what;
+	uint64_t
+		would_do; /* for the setting that is wrong: worker_max in bytes, worker_max in
+			    * bytes, min_gap in microseconds */
+	uint64_t workers_would_do; /* or so many workers; 0: no number of them would */
+};
+
+/* Everything that contradicts itself, the gravest first. life_usec: expected life of a worker,
+ * USEC_NEVER when not known; footprint_bytes: of a fresh worker, 0 when not known. Writes to ret
+ * and returns how many there are. */
+size_t policy_infeasible(const struct limits *limits, size_t n_workers, usec_t life_usec,
+			 uint64_t footprint_bytes,
+			 struct infeasibility ret[N_INFEASIBILITIES]);

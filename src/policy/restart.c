@@ -77,22 +77,24 @@ void restart_decide_starts(struct round *r)
 
 /* ---- admission ---- */
 
-/* Room for one more worker beside all others, and for what these grow by meanwhile. */
+/* Room for one more worker beside all others, and for what these grow by meanwhile: in the
+ * budget, which is ours alone, and up the tree, where others take theirs. */
 static bool has_room_to_surge(const struct round *r, uint32_t i)
 {
 	const struct slot_memory *s = &r->p->slots[i];
 	uint64_t footprint = u64_max(r->p->footprint_bytes, s->footprint_bytes);
 	uint64_t need;
 
-	if (r->limits->budget_bytes == UINT64_MAX)
+	if (r->limits->budget_bytes == UINT64_MAX && !r->seen->headroom_known)
 		return true;
 	if (footprint == 0)
 		footprint = s->usage_bytes;
 	if (footprint == 0)
 		return false;
-	need = u64_add(r->seen->pool_bytes, footprint);
-	need = u64_add(need, u64_add(r->growth_bytes, r->unused_bytes));
-	return need <= r->limits->budget_bytes;
+	need = u64_add(footprint, u64_add(r->growth_bytes, r->unused_bytes));
+	if (r->seen->headroom_known && need > r->seen->headroom_bytes)
+		return false;
+	return u64_add(need, r->seen->pool_bytes) <= r->limits->budget_bytes;
 }
 
 static enum action_kind kind_of_restart(const struct round *r, uint32_t i)

@@ -5,6 +5,9 @@
 #include "policy/arith.h"
 #include "policy/state.h"
 
+/* Of a fresh worker's footprint: what its limit must be at least. */
+#define FOOTPRINT_FACTOR_PERMYRIAD 12000
+
 struct round {
 	struct policy *p;
 	const struct limits *limits;
@@ -61,6 +64,17 @@ static inline uint64_t slot_peak_charge(const struct slot_memory *s)
 	uint64_t cache = u64_sub(s->charged_bytes, s->usage_bytes);
 
 	return u64_add(u64_max(s->usage_bytes, s->growth.level_bytes), cache);
+}
+
+/* A limit that leaves a fresh worker less than a fifth of what it takes to be one. It meets that
+ * limit soon after it serves, and so would its replacement: replacing it helps nobody. */
+static inline bool slot_is_cramped(const struct policy *p, const struct limits *limits,
+				   const struct slot_memory *s)
+{
+	uint64_t footprint = s->footprint_bytes ? s->footprint_bytes : p->footprint_bytes;
+
+	return limits->worker_max_bytes <
+	       u64_share(footprint, FOOTPRINT_FACTOR_PERMYRIAD);
 }
 
 /* Time that a replacement needs from its start until the old worker is gone, with a quarter

@@ -90,6 +90,10 @@ struct snapshot {
 	uint64_t pool_bytes; /* charged in the whole pool: workers, template, draining */
 	usec_t pool_pressure_usec; /* last stall reported for the pool; 0: never */
 	usec_t host_pressure_usec; /* last stall reported for the host; 0: never */
+	bool headroom_known;
+	uint64_t
+		headroom_bytes; /* the least that limits of the pool's cgroup and of those above
+				  * it leave, others' usage included */
 	const struct slot_seen *slots;
 	size_t n_slots;
 };

@@ -54,7 +54,9 @@ struct slot_memory {
 	bool drain_asked;	  /* and this is how it began, as far as is known */
 	uint32_t n_parting;	  /* old workers that drain while the slot serves */
 	uint32_t n_boot_failures; /* in a row */
-	usec_t not_before_usec;	  /* end of the backoff */
+	uint32_t
+		n_cramped_kills; /* by the kernel, in a row, at a limit its footprint fills */
+	usec_t not_before_usec; /* end of the backoff */
 	usec_t started_usec;
 	usec_t ready_usec;
 

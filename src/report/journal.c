@@ -245,6 +245,25 @@ void journal_config(bool accepted, const char *text)
 	record_commit(r);
 }
 
+void journal_infeasible(const struct journal_infeasible *i)
+{
+	struct record *r = record_begin(EVENT_INFEASIBLE, i->grave ? LOG_ERR : LOG_WARNING,
+					"Not feasible: %s", i->text);
+
+	record_add(r, "TRIMTAB_WHAT=%s", i->what);
+	record_add(r, "TRIMTAB_REASON=%s", i->text);
+	record_add(r, "TRIMTAB_WOULD_DO=%" PRIu64, i->would_do);
+	record_add(r, "TRIMTAB_WORKERS=%u", i->workers);
+	record_add(r, "TRIMTAB_LIMIT_BYTES=%" PRIu64, i->limit_bytes);
+	record_add(r, "TRIMTAB_BUDGET_BYTES=%" PRIu64, i->budget_bytes);
+	if (i->footprint_bytes > 0)
+		record_add(r, "TRIMTAB_FOOTPRINT_BYTES=%" PRIu64, i->footprint_bytes);
+	record_add(r, "TRIMTAB_GAP_USEC=%" PRIu64, i->gap_usec);
+	if (i->life_usec != USEC_NEVER)
+		record_add(r, "TRIMTAB_LIFE_USEC=%" PRIu64, i->life_usec);
+	record_commit(r);
+}
+
 void journal_problem(unsigned worker, int error, const char *format, ...)
 {
 	char text[512], why[128] = "";

@@ -54,6 +54,18 @@ struct journal_decision {
 	usec_t gap_usec;		/* that applied; 0: none did */
 };
 
+struct journal_infeasible {
+	const char *what;	/* "footprint", "limits", "gap" */
+	const char *text;	/* the setting with its file and line, the numbers, what would do */
+	bool grave;		/* workers can hardly run with it */
+	uint64_t would_do;	/* bytes, or for "gap" microseconds */
+	unsigned workers;
+	uint64_t limit_bytes, budget_bytes;
+	uint64_t footprint_bytes;	/* of a fresh worker; 0: not known */
+	usec_t gap_usec;
+	usec_t life_usec;	/* mean life at the present growth; USEC_NEVER: not known */
+};
+
 /* The pool's own steps. state: "starting", "ready", "reloading", "stopping", "stopped". */
 void journal_pool(const char *state, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -92,6 +104,9 @@ void journal_capability(const char *name, bool found, bool essential, const char
 
 /* A new configuration was taken, or refused: text says which and why. */
 void journal_config(bool accepted, const char *text);
+
+/* Settings contradict each other, or what was learned of the workers. */
+void journal_infeasible(const struct journal_infeasible *i);
 
 /* Something failed that the pool survives. error: negative errno, or 0. worker: 0 for none. */
 void journal_problem(unsigned worker, int error, const char *format, ...)

@@ -88,14 +88,20 @@ static uint64_t pool_bytes(struct supervisor *s)
 
 void observe(struct supervisor *s, struct snapshot *ret)
 {
+	uint64_t headroom = UINT64_MAX;
+
 	for (unsigned i = 0; i < s->n_slots; i++)
 		observe_slot(&s->slots[i], &s->seen[i]);
 	setup_limits(s);
+	if (!s->memory || cgroup_headroom(s->root.dir_fd, &headroom) != 0)
+		headroom = UINT64_MAX;
 	*ret = (struct snapshot){
 		.now_usec = supervisor_now(s),
 		.pool_bytes = pool_bytes(s),
 		.pool_pressure_usec = s->pool_pressure_usec,
 		.host_pressure_usec = s->host_pressure_usec,
+		.headroom_known = headroom != UINT64_MAX,
+		.headroom_bytes = headroom,
 		.slots = s->seen,
 		.n_slots = s->n_slots,
 	};

@@ -488,27 +488,6 @@ static int prepare_slots(struct supervisor *s)
 	return 0;
 }
 
-static void report_feasibility(struct supervisor *s)
-{
-	uint64_t would_do = 0;
-
-	switch (policy_feasible(&s->limits, s->target, USEC_NEVER, 0, &would_do)) {
-	case INFEASIBLE_LIMITS:
-		journal_problem(0, 0,
-				"%u workers of %s and a reserve of %s exceed the budget of %s: the "
-				"pool can run out together; [memory] worker-max = %" PRIu64 "M "
-				"would do",
-				s->target, format_bytes(s->limits.worker_max_bytes).s,
-				format_bytes(s->limits.reserve_bytes).s,
-				format_bytes(s->limits.budget_bytes).s, would_do >> 20);
-		break;
-	case FEASIBLE:
-	case INFEASIBLE_GAP:
-	case INFEASIBLE_FOOTPRINT:
-		break;
-	}
-}
-
 /* ---- all of it ---- */
 
 int setup(struct supervisor *s)

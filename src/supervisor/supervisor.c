@@ -85,6 +85,7 @@ static int on_step(sd_event_source *source, void *userdata)
 	decide(s->policy, &s->limits, &seen, &s->decision);
 	apply(s, &s->decision);
 	report_plans(s);
+	report_feasibility(s);
 	report_status(s);
 	supervisor_arm(s, &s->timer, s->decision.wake_usec, on_time, s);
 	return 0;

@@ -182,6 +182,9 @@ struct supervisor {
 	sd_event_source *step, *timer, *notify, *stop_timer;
 	sd_event_source *pool_pressure, *host_pressure, *orphans;
 	bool futile_told;
+	unsigned infeasible_told;	/* bits of enum infeasible, with these settings: */
+	struct limits infeasible_limits;
+	unsigned infeasible_target;
 	unsigned told_serving, told_target; /* last STATUS= */
 };
 
@@ -231,6 +234,12 @@ void observe_worker(struct worker *w);
 void apply(struct supervisor *s, const struct decision *decision);
 /* Reports plans that are new or have moved. */
 void report_plans(struct supervisor *s);
+
+/* ---- feasible.c ---- */
+
+/* Reports settings that contradict each other or what was learned of the workers: each once, and
+ * again when the settings have changed. */
+void report_feasibility(struct supervisor *s);
 
 /* ---- crew.c ---- */
 

@@ -174,9 +174,23 @@ class Printing(Case):
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertIn("not feasible", done.stdout)
         self.assertRegex(done.stdout, r"worker-max = \d+M would do")
-        would_do = re.search(r"worker-max = (\d+M)", done.stdout)[1]
+        self.assertRegex(done.stdout, r"--set: \[memory\] worker-max = 90M: 4 workers of 90.0 MiB and a "
+                                      r"reserve of 10.0 MiB exceed the budget of 100.0 MiB")
+        self.assertIn(", or workers = 1\n", done.stdout)
+        would_do = re.search(r"worker-max = (\d+M) would do", done.stdout)[1]
         done = self.run_trimtab("check", "--set", "memory.budget=100M", "--set",
                                 f"memory.worker-max={would_do}", "exec", "-w", "4", "--", "true")
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_check_of_a_gap_that_a_life_has_no_room_for(self):
+        self.write("shop.ini", "[pool]\ncommand = true\nworkers = 4\n[restart]\n"
+                               "min-gap = 1h\nmax-lifetime = 2h\n")
+        done = self.run_trimtab("check", "-c", "shop.ini")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("not feasible: shop.ini:5: [restart] min-gap = 1h: 4 workers this far apart "
+                      "take 4 h 0 min to replace, and max-lifetime is 2 h 0 min", done.stdout)
+        self.assertIn("min-gap = 30m would do, or workers = 2\n", done.stdout)
+        done = self.run_trimtab("check", "-c", "shop.ini", "--set", "restart.min-gap=30m")
         self.assertEqual(done.returncode, 0, done.stdout)
 
 

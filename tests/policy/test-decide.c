@@ -226,3 +226,92 @@ Test(decide, a_parting_worker_gets_room_to_answer)
 	cr_assert_eq(policy_parting_tripwire(500 * MIB, UINT64_MAX), UINT64_MAX);
 	cr_assert_eq(policy_parting_tripwire(512 * MIB, 512 * MIB), UINT64_MAX);
 }
+
+Test(decide, surge_only_with_headroom_up_the_tree)
+{
+	struct pool pool = pool_new(2);
+
+	pool.limits.budget_bytes = UINT64_MAX;
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	pool.slots[0].wish = WISH_OPERATOR;
+	pool.seen.headroom_known = true;
+	pool.seen.headroom_bytes = 59 * MIB; /* others up there have taken the rest */
+	pool_decide(&pool, 3 * SEC);
+	cr_assert_null(pool_action(&pool, ACTION_SURGE));
+	cr_assert_not_null(pool_action(&pool, ACTION_DRAIN));
+	pool.seen.headroom_bytes = 60 * MIB;
+	pool_decide(&pool, 4 * SEC);
+	cr_assert_not_null(pool_action(&pool, ACTION_SURGE));
+	pool_free(&pool);
+}
+
+/* Fresh workers that fill nine tenths of their limit, and grow past it: what replaces them is
+ * soon where they are. */
+Test(decide, workers_that_hardly_fit_are_not_replaced_in_haste)
+{
+	struct pool pool = pool_new(4);
+	unsigned int n = 0;
+
+	pool.limits.budget_bytes = 4 * 512 * MIB;
+	pool.limits.reserve_bytes = 0;
+	pool.limits.surge = SURGE_ALWAYS;
+	pool.limits.trim_enabled = false;
+	pool_serve(&pool, 460 * MIB);
+	for (usec_t now = 2 * SEC; now < 2 * USEC_PER_HOUR; now += SEC) {
+		const struct action *a;
+
+		for (uint32_t i = 0; i < 4; i++) {
+			uint64_t more = pool.slots[i].usage_bytes < 511 * MIB ? MIB : 0;
+
+			pool.slots[i].usage_bytes += more;
+			pool.slots[i].charged_bytes = pool.slots[i].usage_bytes;
+			pool.slots[i].high_events++;
+		}
+		pool_decide(&pool, now);
+		a = pool_action(&pool, ACTION_SURGE);
+		if (!a)
+			continue;
+		n++;
+		pool_replace(&pool, a->slot, now, 0, 460 * MIB);
+	}
+	/* The gap is ten minutes; with room to live they would have been 240, at the floor. */
+	cr_assert_geq(n, 1);
+	cr_assert_leq(n, 13, "%u restarts in two hours", n);
+	pool_free(&pool);
+}
+
+Test(decide, kills_at_a_limit_that_a_fresh_worker_fills_back_off)
+{
+	struct pool pool = pool_new(1);
+	usec_t now = 10 * SEC, wait = 0;
+
+	pool_serve(&pool, 460 * MIB);
+	for (unsigned int i = 0; i < 12; i++) {
+		usec_t waited = 0;
+
+		pool_decide(&pool, now);
+		policy_note_crashed(pool.policy, 0, now, /* kernel_kill= */ true);
+		pool.slots[0] = (struct slot_seen){ .phase = SLOT_EMPTY };
+		pool_decide(&pool, now);
+		if (!pool_action(&pool, ACTION_START)) {
+			waited = pool.decision.wake_usec - now;
+			now = pool.decision.wake_usec;
+			pool_decide(&pool, now);
+		}
+		cr_assert_not_null(pool_action(&pool, ACTION_START));
+		cr_assert_geq(waited, wait);
+		wait = waited;
+		pool.seen.now_usec = now += SEC;
+		pool_serve(&pool, 460 * MIB);
+	}
+	cr_assert_eq(wait, 30 * SEC);
+	/* With more room the first kill is an accident again. */
+	pool.limits.worker_max_bytes = 1024 * MIB;
+	pool_decide(&pool, now);
+	policy_note_crashed(pool.policy, 0, now, /* kernel_kill= */ true);
+	pool.slots[0] = (struct slot_seen){ .phase = SLOT_EMPTY };
+	pool_decide(&pool, now);
+	cr_assert_not_null(pool_action(&pool, ACTION_START));
+	pool_free(&pool);
+}

@@ -294,6 +294,43 @@ Test(journal, a_configuration_refused)
 	expect_message("shop.ini:3: 100% wrong");
 }
 
+Test(journal, what_is_not_feasible)
+{
+	journal_infeasible(&(struct journal_infeasible){
+		.what = "footprint",
+		.text = "shop.ini:3: too little",
+		.grave = true,
+		.would_do = 120 << 20,
+		.workers = 4,
+		.limit_bytes = 100 << 20,
+		.budget_bytes = 400 << 20,
+		.footprint_bytes = 99 << 20,
+		.gap_usec = USEC_PER_HOUR,
+		.life_usec = USEC_PER_MIN,
+	});
+	take("infeasible", "3");
+	expect("TRIMTAB_WHAT", "footprint");
+	expect("TRIMTAB_REASON", "shop.ini:3: too little");
+	expect("TRIMTAB_WOULD_DO", "125829120");
+	expect("TRIMTAB_WORKERS", "4");
+	expect("TRIMTAB_LIMIT_BYTES", "104857600");
+	expect("TRIMTAB_BUDGET_BYTES", "419430400");
+	expect("TRIMTAB_FOOTPRINT_BYTES", "103809024");
+	expect("TRIMTAB_GAP_USEC", "3600000000");
+	expect("TRIMTAB_LIFE_USEC", "60000000");
+	expect_message("Not feasible: shop.ini:3: too little");
+}
+
+Test(journal, what_is_not_feasible_but_harmless)
+{
+	journal_infeasible(&(struct journal_infeasible){
+		.what = "gap", .text = "x", .life_usec = USEC_NEVER });
+	take("infeasible", "4");
+	expect("TRIMTAB_FOOTPRINT_BYTES", "(none)");
+	expect("TRIMTAB_LIFE_USEC", "(none)");
+	json_object_put(object);
+}
+
 Test(journal, a_problem)
 {
 	journal_problem(3, -ENOENT, "Cannot %s", "go on");
