@@ -201,6 +201,15 @@ int cgroup_read_u64(int dir_fd, const char *file, uint64_t *ret)
 	return r != 0 ? r : parse_u64(text, ret);
 }
 
+int cgroup_read_cpu(int dir_fd, uint64_t *ret_usec)
+{
+	char text[1024];
+	int r;
+
+	r = read_file(dir_fd, "cpu.stat", text, sizeof(text));
+	return r != 0 ? r : parse_keyed_u64(text, "usage_usec", ret_usec);
+}
+
 static bool list_has(int dir_fd, const char *file, const char *word)
 {
 	char text[512];

@@ -55,6 +55,10 @@ int cgroup_write_u64(int dir_fd, const char *file, uint64_t value);
 /* Reads a file with one number; "max" gives UINT64_MAX. Returns 0, CGROUP_GONE or -errno. */
 int cgroup_read_u64(int dir_fd, const char *file, uint64_t *ret);
 
+/* CPU time that its processes have used, those that have ended included (cpu.stat, which is there
+ * without the cpu controller). Returns 0, CGROUP_GONE or -errno. */
+int cgroup_read_cpu(int dir_fd, uint64_t *ret_usec);
+
 /* Moves a process into the cgroup; pid 0: the caller. Returns 0, CGROUP_GONE or -errno: -EBUSY
  * for an inner node with controllers, -ESRCH, -EACCES, -EOPNOTSUPP (below a threaded one). */
 int cgroup_enter(int dir_fd, pid_t pid);

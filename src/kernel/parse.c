@@ -392,24 +392,45 @@ int parse_statm(const char *text, uint64_t *ret_resident_pages,
 	return 0;
 }
 
-int parse_start_ticks(const char *text, uint64_t *ret)
+/* A field behind the command, which is the second. */
+static int scan_stat_field(const char *text, int wanted, uint64_t *ret)
 {
-	enum { FIELD_AFTER_COMMAND = 3, FIELD_START = 22 };
+	enum { FIELD_AFTER_COMMAND = 3 };
 	const char *c = strrchr(text, ')');
-	uint64_t ticks;
+	uint64_t value;
 	int r;
 
 	if (!c)
 		return -EINVAL;
 	c = skip_blanks(c + 1);
-	for (int field = FIELD_AFTER_COMMAND; field < FIELD_START; field++)
+	for (int field = FIELD_AFTER_COMMAND; field < wanted; field++)
 		c = skip_blanks(c + strcspn(c, " \t\n"));
-	r = scan_u64(&c, &ticks);
+	r = scan_u64(&c, &value);
 	if (r < 0)
 		return r;
 	if (!is_blank(*c) && !at_line_end(c))
 		return -EINVAL;
-	*ret = ticks;
+	*ret = value;
+	return 0;
+}
+
+int parse_start_ticks(const char *text, uint64_t *ret)
+{
+	return scan_stat_field(text, 22, ret);
+}
+
+int parse_cpu_ticks(const char *text, uint64_t *ret)
+{
+	uint64_t user, system;
+	int r = scan_stat_field(text, 14, &user);
+
+	if (r == 0)
+		r = scan_stat_field(text, 15, &system);
+	if (r < 0)
+		return r;
+	if (user > UINT64_MAX - system)
+		return -ERANGE;
+	*ret = user + system;
 	return 0;
 }
 

@@ -79,6 +79,9 @@ int parse_statm(const char *text, uint64_t *ret_resident_pages,
  * Returns 0, -EINVAL or -ERANGE. */
 int parse_start_ticks(const char *text, uint64_t *ret);
 
+/* The same file -> fields 14 and 15 together, clock ticks of CPU used. As above. */
+int parse_cpu_ticks(const char *text, uint64_t *ret);
+
 /* A hexadecimal signal mask of /proc/PID/status ("SigCgt:\t0000000000010002\n").
  * Returns 0, -ENOENT when the key is not there, -EINVAL. */
 int parse_signal_mask(const char *text, const char *key, uint64_t *ret);

@@ -117,6 +117,24 @@ int proc_start_ticks(pid_t pid, uint64_t *ret_ticks)
 	return r < 0 ? outcome(r) : parse_start_ticks(text, ret_ticks);
 }
 
+int proc_cpu(pid_t pid, uint64_t *ret_usec)
+{
+	char text[1024];
+	uint64_t ticks, per_second = (uint64_t)sysconf(_SC_CLK_TCK);
+	int r;
+
+	r = read_file(pid, "stat", text, sizeof(text));
+	if (r < 0)
+		return outcome(r);
+	r = parse_cpu_ticks(text, &ticks);
+	if (r < 0)
+		return r;
+	if (ticks > UINT64_MAX / 1000000)
+		return -ERANGE;
+	*ret_usec = ticks * 1000000 / per_second;
+	return 0;
+}
+
 /* The list of groups precedes the masks and may be long: hence line by line. */
 int proc_catches(pid_t pid, int signal_number, bool *ret)
 {

@@ -388,6 +388,8 @@ static void fill_outlook(const struct round *r, struct slot_memory *s)
 	o->n_boot_failures = s->n_boot_failures;
 	o->not_before_usec = s->not_before_usec;
 	o->futile_trims = s->trim.record.n_futile;
+	o->pause_usec = trim_expected_pause(s);
+	o->n_skipped_trims = s->trim.n_skipped;
 	o->n_trims = trims->n_learned;
 	o->kept_permyriad = (uint32_t)trim_kept_permyriad(r->p, s);
 	o->held = s->hold.active;

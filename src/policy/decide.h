@@ -34,6 +34,10 @@ void policy_note_drained(struct policy *p, uint32_t slot, usec_t now, usec_t dra
 /* The trim asked for ended: usage of the leaf before and after, and how long it took. */
 void policy_note_trimmed(struct policy *p, uint32_t slot, usec_t now,
 			 uint64_t before_bytes, uint64_t after_bytes, usec_t took_usec);
+/* How long that trim held a lock of the worker without a pause, as the worker says; told before the
+ * trim itself. */
+void policy_note_trim_hold(struct policy *p, uint32_t slot, uint64_t before_bytes,
+			   usec_t hold_usec);
 /* What the last trim could not reach yet went back by itself later on: usage now. */
 void policy_note_trimmed_late(struct policy *p, uint32_t slot, usec_t now,
 			      uint64_t after_bytes);
@@ -104,6 +108,8 @@ struct outlook {
 	usec_t held_since_usec;
 	usec_t held_until_usec; /* at the latest */
 	/* Its trims: */
+	usec_t pause_usec;	  /* longest hold of a lock expected of a trim now */
+	uint32_t n_skipped_trims; /* of this worker, by trim_max_pause */
 	usec_t next_trim_usec; /* not before; USEC_NEVER: no trim planned */
 	uint32_t futile_trims; /* in a row */
 	uint32_t n_trims;      /* that were learned from */

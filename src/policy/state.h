@@ -31,6 +31,13 @@ struct trim_memory {
 	usec_t still_usec; /* since when usage has not moved; 0: not watched */
 	uint64_t still_bytes;
 	usec_t quiet_wait_usec; /* stillness asked for; doubles while it keeps growing */
+	/* Pauses. */
+	usec_t hold_usec_per_gib; /* longest hold of a lock, learned; 0: nothing yet */
+	uint32_t n_skipped;	  /* for being expected to hold one for too long */
+	/* Waiting for the worker to be idle. */
+	usec_t waits_usec;    /* since when; 0: it does not */
+	usec_t cpu_seen_usec; /* start of the window; 0: none yet */
+	usec_t cpu_usec;      /* used by then */
 };
 
 struct hold_memory {

@@ -12,6 +12,9 @@ uint64_t trim_expected_yield(const struct policy *p, const struct slot_memory *s
 /* Of what grows between two trims, the share that the second leaves. */
 uint64_t trim_kept_permyriad(const struct policy *p, const struct slot_memory *slot);
 
+/* The longest time that a trim would probably hold a lock of the worker now. */
+usec_t trim_expected_pause(const struct slot_memory *slot);
+
 /* True while trims of this worker keep giving back what it grows by. */
 bool trim_helps(const struct policy *p, const struct slot_memory *slot);
 

@@ -107,6 +107,22 @@ void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec)
 	record_commit(r);
 }
 
+void journal_trim_skipped(unsigned worker, pid_t pid, uint64_t usage_bytes, usec_t pause_usec,
+			  usec_t max_pause_usec)
+{
+	struct record *r = record_begin(EVENT_TRIM, LOG_NOTICE,
+					"Worker %u (pid %d) is not trimmed at %s: a lock would be held "
+					"for about %s, and [trim] max-pause is %s", worker, (int)pid,
+					format_bytes(usage_bytes).s, format_usec(pause_usec).s,
+					format_usec(max_pause_usec).s);
+
+	add_worker(r, worker, pid);
+	record_add(r, "TRIMTAB_REASON=max-pause");
+	record_add(r, "TRIMTAB_USAGE_BYTES=%" PRIu64, usage_bytes);
+	record_add(r, "TRIMTAB_PAUSE_USEC=%" PRIu64, pause_usec);
+	record_commit(r);
+}
+
 void journal_trim_unasked(unsigned worker, pid_t pid, const char *why, uint64_t before_bytes,
 			  uint64_t after_bytes)
 {

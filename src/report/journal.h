@@ -77,6 +77,10 @@ void journal_worker_trimmed(const struct journal_trim *t);
 /* A trim that was asked for and not answered in time. */
 void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec);
 
+/* A trim that was left out because it would probably hold a lock for so long. */
+void journal_trim_skipped(unsigned worker, pid_t pid, uint64_t usage_bytes, usec_t pause_usec,
+			  usec_t max_pause_usec);
+
 /* A trim that was not asked for just now. why: "late collection", "plain signal". */
 void journal_trim_unasked(unsigned worker, pid_t pid, const char *why, uint64_t before_bytes,
 			  uint64_t after_bytes);

@@ -151,6 +151,18 @@ static void report_hold(struct slot *slot, const struct outlook *o, usec_t now)
 	journal_hold(&plan, held, usec_sub(o->held_until_usec, now));
 }
 
+/* Of each worker the first; status has the number. */
+static void report_skip(struct slot *slot, const struct outlook *o)
+{
+	struct worker *w = slot->worker;
+
+	if (!w || w->trims.skip_told || o->n_skipped_trims == 0)
+		return;
+	w->trims.skip_told = true;
+	journal_trim_skipped(slot->number, w->pid, w->usage_bytes, o->pause_usec,
+			     slot->supervisor->limits.trim_max_pause_usec);
+}
+
 void report_plans(struct supervisor *s)
 {
 	usec_t now = supervisor_now(s);
@@ -164,6 +176,7 @@ void report_plans(struct supervisor *s)
 		if (policy_outlook(s->policy, i, &o) < 0)
 			continue;
 		report_hold(slot, &o, now);
+		report_skip(slot, &o);
 		if (slot->worker && !slot->incoming && is_news(slot, &o, now)) {
 			struct journal_plan plan = {
 				.worker = slot->number,

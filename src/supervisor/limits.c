@@ -72,6 +72,7 @@ void limits_resolve(const struct config *c, const struct launch *launch, int roo
 		.trim_periodic = c->trim_mode == CONFIG_TRIM_PERIODIC,
 		.trim_interval_min_usec = c->trim_interval.min,
 		.trim_interval_max_usec = c->trim_interval.max,
+		.trim_max_pause_usec = c->trim_max_pause,
 		.trim_min_yield_bytes = c->trim_min_yield,
 		.tripwire = memory,
 	};

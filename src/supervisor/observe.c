@@ -37,6 +37,16 @@ void observe_worker(struct worker *w)
 	w->usage_bytes = w->charged_bytes = estimate(w);
 }
 
+/* 0: not known. */
+static usec_t cpu_used(const struct worker *w)
+{
+	uint64_t usec;
+
+	if (w->leaf)
+		return cgroup_read_cpu(w->leaf->dir_fd, &usec) == 0 ? usec : 0;
+	return proc_cpu(w->pid, &usec) == 0 ? usec : 0;
+}
+
 enum slot_phase slot_phase(const struct slot *slot)
 {
 	const struct worker *w = slot->worker;
@@ -70,6 +80,8 @@ static void observe_slot(struct slot *slot, struct slot_seen *seen)
 	seen->pressure_usec = w->pressure_usec;
 	seen->trimming = slot->supervisor->trim.worker == w;
 	seen->can_trim = w->hello || bell_is_heard(slot->bell);
+	if (seen->can_trim && slot->supervisor->limits.trim_enabled)
+		seen->cpu_usec = cpu_used(w);
 }
 
 /* What the pool as a whole costs: the root's own figure, supervisor and draining workers

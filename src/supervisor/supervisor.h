@@ -41,6 +41,7 @@ struct slot;
 /* What came of the trims of one process. */
 struct trim_story {
 	unsigned n_trims, n_unanswered;
+	bool skip_told;			/* that max-pause keeps some from being asked for */
 	bool late_due;			/* a collection may end after its trim was answered */
 	bool answered;			/* answer is of the last trim */
 	struct trim_answer answer;

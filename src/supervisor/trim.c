@@ -52,6 +52,10 @@ static void conclude(struct worker *w, const struct trim_answer *answer)
 	observe_worker(w);
 	if (answer)
 		s->trim_allocator = answer->allocator;
+	/* Its own word, but no lock was held for longer than we waited. */
+	if (answer)
+		policy_note_trim_hold(s->policy, w->slot->number - 1, before,
+				      answer->hold_usec < took ? answer->hold_usec : took);
 	policy_note_trimmed(s->policy, w->slot->number - 1, now, before, w->usage_bytes, took);
 	note(w, answer, now, took);
 	journal_worker_trimmed(&(struct journal_trim){

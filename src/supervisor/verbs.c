@@ -126,6 +126,7 @@ static struct json_object *describe_trims(struct supervisor *s, const struct wor
 	struct json_object *o = json_object_new_object();
 	const char *arena_max = environment_get(w->slot->env, "MALLOC_ARENA_MAX");
 	struct trim_view view;
+	struct outlook outlook;
 
 	trimpage_view(&w->page, &view);
 	put_text(o, "library", library_state(s, w, &view));
@@ -133,6 +134,10 @@ static struct json_object *describe_trims(struct supervisor *s, const struct wor
 	put_text(o, "arena_max_from", arena_max_from(s, arena_max));
 	put_number(o, "trims", w->trims.n_trims);
 	put_number(o, "unanswered", w->trims.n_unanswered);
+	if (policy_outlook(s->policy, w->slot->number - 1, &outlook) == 0) {
+		put_number(o, "skipped", outlook.n_skipped_trims);
+		put_number(o, "expected_pause_usec", outlook.pause_usec);
+	}
 	json_object_object_add(o, "last", describe_last_trim(s, &w->trims));
 	if (!w->hello)
 		return o;

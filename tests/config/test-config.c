@@ -102,6 +102,7 @@ Test(config, defaults_are_those_of_the_manual)
 	cr_expect_eq(c->trim_min_yield, 2 << 20);
 	cr_expect(!c->trim_gc);
 	cr_expect_eq(c->trim_pymalloc, CONFIG_PYMALLOC_AUTO);
+	cr_expect_eq(c->trim_max_pause, 0);
 	cr_expect_eq(c->pressure_some.stall_usec, 200 * USEC_PER_MSEC);
 	cr_expect_eq(c->pressure_some.window_usec, 2 * USEC_PER_SEC);
 	cr_expect(c->pressure_tell_workers);

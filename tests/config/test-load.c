@@ -201,7 +201,7 @@ Test(load, unknown_names)
 	expect_refused(
 		"[trim]\nxyzzy = 1",
 		"shop.ini:2: [trim] xyzzy = 1: unknown key; keys of [trim]: mode, "
-		"interval, signal, wake, gc, pymalloc, preload-library, arena-max, min-yield");
+		"interval, max-pause, signal, wake, gc, pymalloc, preload-library, arena-max, min-yield");
 	expect_refused("\n[memroy]\n",
 		       "shop.ini:2: [memroy]: unknown section; did you mean [memory]?");
 	expect_refused("[xyzzy]", "shop.ini:1: [xyzzy]: unknown section; allowed: [pool] "

@@ -505,6 +505,21 @@ class Trim(Case):
         record = pool.wait("trim", reason="late collection")
         self.assertLess(int(record["TRIMTAB_AFTER_BYTES"]), int(record["TRIMTAB_BEFORE_BYTES"]) / 2)
 
+    def test_one_whose_pause_would_be_too_long(self):
+        """Left out by itself, told once, counted; the operator's word goes all the same."""
+        pool = self.gunicorn("-w", "1", sets=("memory.worker-max=4G", "memory.trim-at=100M",
+                                              "memory.spread=0%", "trim.max-pause=5ms",
+                                              "trim.interval=200ms", "restart.min-gap=1h"))
+        pool.wait_ready()
+        pool.get("/fragment?mb=200")
+        record = pool.wait("trim", reason="max-pause")
+        self.assertGreater(int(record["TRIMTAB_PAUSE_USEC"]), 5000)
+        trim = self.trims_of(pool, lambda t: t.get("skipped", 0) >= 3)
+        self.assertGreater(trim["expected_pause_usec"], 5000)
+        self.assertEqual(len(pool.find("trim")), 1)
+        pool.ctl("trim", "1")
+        self.assertEqual(len(pool.find("trim", reason=lambda r: r != "max-pause")), 1)
+
     def test_a_plain_signal(self):
         """`kill -USR2` of a worker asks for a trim, although gunicorn resets that signal."""
         for worker_class in ("sync", "gthread", "gevent", "uvicorn.workers.UvicornWorker"):

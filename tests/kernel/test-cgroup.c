@@ -23,6 +23,17 @@ Test(cgroup, usage_as_6_1_prints_it)
 	cr_assert_eq(usage.stolen_pages, 300);
 }
 
+Test(cgroup, cpu_time)
+{
+	auto_scratch struct scratch leaf = scratch_copy("6.1/slice/pool/worker-0");
+	auto_close int fd = openat(leaf.dir_fd, "cpu.stat", O_WRONLY | O_CREAT, 0600);
+	uint64_t usec = 7;
+
+	cr_assert_geq(dprintf(fd, "usage_usec 123456\nuser_usec 100000\nsystem_usec 23456\n"), 0);
+	cr_assert_eq(cgroup_read_cpu(leaf.dir_fd, &usec), 0);
+	cr_assert_eq(usec, 123456);
+}
+
 Test(cgroup, usage_where_kernel_memory_comes_in_parts)
 {
 	auto_close int fd = fixture_dir("5.10");

@@ -31,6 +31,7 @@ Test(procfs, a_process_that_has_gone_is_an_outcome)
 	cr_expect_eq(proc_estimate(pid, &value), PROC_GONE);
 	cr_expect_eq(proc_usage(pid, &usage), PROC_GONE);
 	cr_expect_eq(proc_start_ticks(pid, &value), PROC_GONE);
+	cr_expect_eq(proc_cpu(pid, &value), PROC_GONE);
 	cr_expect_eq(proc_catches(pid, SIGUSR2, &catches), PROC_GONE);
 	cr_expect_eq(proc_cgroup(pid, &path), PROC_GONE);
 	cr_expect_eq(value, 7);
@@ -52,6 +53,16 @@ Test(procfs, a_zombie_uses_nothing)
 	cr_expect_eq(proc_usage(child, &usage), PROC_GONE);
 	cr_expect_eq(proc_start_ticks(child, &value), 0);
 	(void)waitpid(child, NULL, 0);
+}
+
+Test(procfs, cpu_follows_what_we_compute)
+{
+	uint64_t before, after;
+
+	cr_assert_eq(proc_cpu(getpid(), &before), 0);
+	do
+		cr_assert_eq(proc_cpu(getpid(), &after), 0);
+	while (after < before + 50000);
 }
 
 Test(procfs, usage_follows_what_we_touch)

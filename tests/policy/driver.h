@@ -98,6 +98,8 @@ static inline struct limits driver_limits(struct driver *d)
 		limits.min_gap_usec = limits.hold_max_usec = USEC_NEVER;
 	if (odd % 8 == 4)
 		limits.graceful_usec = driver_number(d);
+	if (odd % 8 >= 6)
+		limits.trim_max_pause_usec = (odd >> 3) * USEC_PER_MSEC;
 	return limits;
 }
 
@@ -160,6 +162,7 @@ static inline void driver_event(struct driver *d, uint32_t i)
 	case SLOT_SERVING:
 		if (good && s->trimming) {
 			s->trimming = false;
+			DRIVER_TELL(d, policy_note_trim_hold, i, s->usage_bytes, took);
 			DRIVER_TELL(d, policy_note_trimmed, i, d->now, s->usage_bytes,
 				    s->usage_bytes / 2, took);
 			s->usage_bytes = s->charged_bytes /= 2;
@@ -194,6 +197,8 @@ static inline void driver_sample(struct driver *d, uint32_t i)
 		s->charged_bytes =
 			u64_add(s->usage_bytes, driver_mib(d, kind % 4 ? 1 : 64));
 	}
+	if (kind % 4 == 3)
+		s->cpu_usec = u64_add(s->cpu_usec, d->now / 16);
 	s->high_events += driver_byte(d);
 	s->scanned_pages += driver_byte(d);
 	s->stolen_pages += driver_byte(d) / 2;
@@ -296,6 +301,9 @@ static inline void driver_check_action(const struct driver *d, const struct acti
 			     d->limits.trim_enabled);
 		for (size_t i = 0; i < d->n_slots; i++)
 			DRIVER_CHECK(!d->slots[i].trimming);
+		DRIVER_CHECK(d->limits.trim_max_pause_usec == 0 ||
+			     d->policy->slots[a->slot].outlook.pause_usec <=
+				     d->limits.trim_max_pause_usec);
 		return;
 	case ACTION_TRIPWIRE:
 		DRIVER_CHECK(d->limits.tripwire && driver_serves(s));
