@@ -7,13 +7,19 @@
 #define STEP_MIN_BYTES (8 * MIB)
 #define STEP_PERMYRIAD 400
 
+/* A raise has room for what growth brings in so long a time. */
+#define RAISE_USEC (2 * USEC_PER_SEC)
+
+/* The kernel's brake: at most so long a sleep for each batch that a thread charges. */
+#define THROTTLE_MAX_USEC (2 * USEC_PER_SEC)
+#define THROTTLE_BATCH	  (256 * KIB)
+
 /* Between two looks at a hold that may yet turn out to be a mere request. */
 #define HOLD_LOOK_USEC (500 * USEC_PER_MSEC)
 
 /* A hold that moves neither usage nor reclaim for so long only hurts. */
-#define HOLD_WINDOW_USEC (5 * USEC_PER_SEC)
-#define HOLD_PROGRESS_BYTES \
-	(256 * KIB) /* the kernel lets one batch of this pass per 2 s */
+#define HOLD_WINDOW_USEC    (5 * USEC_PER_SEC)
+#define HOLD_PROGRESS_BYTES THROTTLE_BATCH /* that much passes in THROTTLE_MAX_USEC */
 
 /* Growth is slow where a stretch of so many times a replacement and the first sign of a runaway
  * brought less than half of what lies between the brake line and the limit. */
@@ -34,7 +40,8 @@ uint64_t tripwire_step(const struct limits *limits, const struct slot_memory *sl
 	if (scale != UINT64_MAX)
 		step = u64_max(step, u64_share(scale, STEP_PERMYRIAD));
 	if (slot->growth.rate > 0)
-		step = u64_max(step, u64_mul_div((uint64_t)slot->growth.rate, 2, 1));
+		step = u64_max(step, u64_mul_div((uint64_t)slot->growth.rate, RAISE_USEC,
+						 USEC_PER_SEC));
 	return step;
 }
 
@@ -52,7 +59,7 @@ static usec_t braked_usec(uint64_t high, uint64_t over)
 	if (permyriad <= knee)
 		return climb;
 	return u64_add(climb, u64_mul_div(u64_share(high, permyriad - knee),
-					  2 * USEC_PER_SEC, 256 * KIB));
+					  THROTTLE_MAX_USEC, THROTTLE_BATCH));
 }
 
 uint64_t tripwire_brake_line(uint64_t max_bytes, usec_t brake_usec)
@@ -191,9 +198,8 @@ uint64_t policy_raise_tripwire(struct policy *p, const struct limits *limits,
 	step = tripwire_step(limits, s);
 	/* The fit may lag behind a worker that just began to run. */
 	if (s->crossed_usec && now > s->crossed_usec)
-		step = u64_max(step,
-			       u64_mul_div(u64_sub(charged_bytes, s->crossed_bytes),
-					   2 * USEC_PER_SEC, now - s->crossed_usec));
+		step = u64_max(step, u64_mul_div(u64_sub(charged_bytes, s->crossed_bytes),
+						 RAISE_USEC, now - s->crossed_usec));
 	s->crossed_usec = now;
 	s->crossed_bytes = charged_bytes;
 	p->now_usec = u64_max(p->now_usec, now);
@@ -398,7 +404,7 @@ void tripwire_observe(struct round *r)
  * and no event would ever tell: one look does. */
 static void look_after_crossing(struct round *r, const struct slot_memory *s)
 {
-	usec_t look = usec_add(s->crossed_usec, 2 * USEC_PER_SEC);
+	usec_t look = usec_add(s->crossed_usec, RAISE_USEC);
 
 	if (s->crossed_usec && r->now < look)
 		round_wake(r, look);
