@@ -331,7 +331,7 @@ void worker_free(struct worker *w)
 	sd_event_source_disable_unref(w->deadline);
 	sd_event_source_disable_unref(w->silence);
 	sd_event_source_disable_unref(w->events);
-	sd_event_source_disable_unref(w->pressure);
+	sd_event_source_disable_unref(w->stall.source);
 	leaf_release(w->leaf);
 	trimpage_done(&w->page);
 	w->report = spawn_report_free(w->report);

@@ -77,7 +77,7 @@ static void observe_slot(struct slot *slot, struct slot_seen *seen)
 	seen->scanned_pages = w->scanned_pages;
 	seen->stolen_pages = w->stolen_pages;
 	seen->ready_usec = w->ready_usec;
-	seen->pressure_usec = w->pressure_usec;
+	seen->pressure_usec = w->stall.reported_usec;
 	seen->trimming = slot->supervisor->trim.worker == w;
 	seen->can_trim = w->hello || bell_is_heard(slot->bell);
 	if (seen->can_trim && slot->supervisor->limits.trim_enabled)
@@ -110,8 +110,8 @@ void observe(struct supervisor *s, struct snapshot *ret)
 	*ret = (struct snapshot){
 		.now_usec = supervisor_now(s),
 		.pool_bytes = pool_bytes(s),
-		.pool_pressure_usec = s->pool_pressure_usec,
-		.host_pressure_usec = s->host_pressure_usec,
+		.pool_pressure_usec = s->pool_stall.reported_usec,
+		.host_pressure_usec = s->host_stall.reported_usec,
 		.headroom_known = headroom != UINT64_MAX,
 		.headroom_bytes = headroom,
 		.slots = s->seen,

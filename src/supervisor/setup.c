@@ -544,10 +544,7 @@ void teardown(struct supervisor *s)
 	for (unsigned i = 0; i < s->n_slots; i++)
 		slot_done(&s->slots[i]);
 	s->trim.timer = sd_event_source_disable_unref(s->trim.timer);
-	s->pool_pressure = sd_event_source_disable_unref(s->pool_pressure);
-	s->host_pressure = sd_event_source_disable_unref(s->host_pressure);
-	s->pool_pressure_fd = close_fd(s->pool_pressure_fd);
-	s->host_pressure_fd = close_fd(s->host_pressure_fd);
+	unwatch_pool(s);
 	s->control = control_free(s->control);
 	s->notify = sd_event_source_disable_unref(s->notify);
 	s->notify_fd = close_fd(s->notify_fd);

@@ -51,6 +51,17 @@ struct trim_story {
 	uint64_t before_bytes, after_bytes;
 };
 
+/* A PSI trigger of a leaf, of the pool or of the host, and what it last reported. */
+struct stall {
+	struct supervisor *supervisor;
+	struct worker *worker;		/* whose leaf it is; NULL: the pool's or the host's */
+	const char *scope;		/* as the journal calls it */
+	int fd;				/* -1: none */
+	uint64_t total_usec;		/* stalled in all, at the last report */
+	usec_t reported_usec;		/* when that was; 0: never */
+	sd_event_source *source;
+};
+
 /* One process, from spawn to its end. */
 struct worker {
 	struct supervisor *supervisor;
@@ -66,8 +77,7 @@ struct worker {
 
 	struct leaf *leaf;		/* NULL without cgroups */
 	int events_fd;			/* memory.events of the leaf */
-	uint64_t pressure_total_usec;	/* PSI total at the last report */
-	usec_t pressure_usec;
+	struct stall stall;		/* of the leaf, which owns the trigger */
 	struct cgroup_events base;	/* memory.events.local when it started */
 	uint64_t pool_oom_base;
 	uint64_t usage_bytes, charged_bytes; /* last seen */
@@ -82,7 +92,7 @@ struct worker {
 	struct trim_story trims;
 	char status[128];		/* its own STATUS= */
 
-	sd_event_source *child, *deadline, *silence, *events, *pressure;
+	sd_event_source *child, *deadline, *silence, *events;
 };
 
 /* A place for one worker. Numbers start at 1 and are what operators see. */
@@ -175,13 +185,11 @@ struct supervisor {
 	struct trim_under_way trim;
 	enum trimtab_allocator trim_allocator; /* of the last worker that answered */
 
-	int pool_pressure_fd, host_pressure_fd;
-	uint64_t pool_pressure_total_usec, host_pressure_total_usec;
-	uint64_t own_pressure_total_usec; /* the pool's, when the host last reported */
-	usec_t pool_pressure_usec, host_pressure_usec;
+	struct stall pool_stall, host_stall;
+	uint64_t own_stall_total_usec;	/* the pool's, when the host last reported */
 
 	sd_event_source *step, *timer, *notify, *stop_timer;
-	sd_event_source *pool_pressure, *host_pressure, *orphans;
+	sd_event_source *orphans;
 	bool futile_told;
 	unsigned infeasible_told;	/* bits of enum infeasible, with these settings: */
 	struct limits infeasible_limits;
@@ -280,8 +288,9 @@ struct template *template_free(struct template *t);
 
 /* Arms memory.events and PSI of a started worker's leaf; what is missing is left out. */
 void watch_worker(struct worker *w);
-/* Arms PSI of the pool and the host. */
+/* Arms PSI of the pool and the host, and lets go of it. */
 void watch_pool(struct supervisor *s);
+void unwatch_pool(struct supervisor *s);
 /* Write memory.high, memory.max, and remember it. */
 void set_tripwire(struct worker *w, uint64_t bytes);
 void set_limit(struct worker *w, uint64_t bytes);

@@ -108,37 +108,59 @@ static void watch_events(struct worker *w)
 				w->slot->number);
 }
 
+/* ---- stalls ---- */
+
 /* How long tasks stalled since the last report, or 0 when it is not worth one: the first event of
  * an unprivileged trigger is false on every kernel so far, so the figures are asked too. */
-static uint64_t stalled_since(int fd, uint64_t *total, const struct config *c, uint32_t *ret_avg10)
+static uint64_t stalled_since(struct stall *stall, uint32_t *ret_avg10)
 {
 	struct psi psi;
 	uint64_t grown;
 
-	if (psi_read_fd(fd, &psi) < 0)
+	if (psi_read_fd(stall->fd, &psi) < 0)
 		return 0;
-	grown = psi.some_total_usec > *total ? psi.some_total_usec - *total : 0;
-	*total = psi.some_total_usec;
+	grown = psi.some_total_usec > stall->total_usec
+			? psi.some_total_usec - stall->total_usec
+			: 0;
+	stall->total_usec = psi.some_total_usec;
 	*ret_avg10 = psi.some_avg10_permyriad;
-	return grown >= c->pressure_some.stall_usec ? grown : 0;
+	return grown >= stall->supervisor->config->pressure_some.stall_usec ? grown : 0;
 }
 
-static int on_worker_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
+/* A worker that is slowed at its tripwire stalls, and its stall is the host's too. What the pool
+ * itself accounts for says nothing about anybody else being short of memory. */
+static bool is_our_own(struct supervisor *s, uint64_t host_grown)
 {
-	struct worker *w = userdata;
+	struct psi psi;
+	uint64_t own;
+
+	if (s->root.dir_fd < 0 || psi_read(s->root.dir_fd, "memory.pressure", &psi) < 0)
+		return false;
+	/* The pool began at zero with its cgroup, so its first report needs no earlier figure. */
+	own = psi.some_total_usec - s->own_stall_total_usec;
+	s->own_stall_total_usec = psi.some_total_usec;
+	return host_grown < own + s->config->pressure_some.stall_usec;
+}
+
+static int on_stall(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct stall *stall = userdata;
+	struct supervisor *s = stall->supervisor;
 	uint32_t avg10 = 0;
 	uint64_t grown;
 
+	(void)fd;
 	if (events & EPOLLERR) {
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* died with its cgroup */
 		return 0;
 	}
-	grown = stalled_since(fd, &w->pressure_total_usec, w->supervisor->config, &avg10);
-	if (grown == 0)
+	grown = stalled_since(stall, &avg10);
+	if (grown == 0 || (stall == &s->host_stall && is_our_own(s, grown)))
 		return 0;
-	w->pressure_usec = supervisor_now(w->supervisor);
-	journal_pressure("worker", w->slot->number, grown, avg10);
-	supervisor_wake(w->supervisor);
+	stall->reported_usec = supervisor_now(s);
+	journal_pressure(stall->scope, stall->worker ? stall->worker->slot->number : 0, grown,
+			 avg10);
+	supervisor_wake(s);
 	return 0;
 }
 
@@ -153,19 +175,18 @@ static void arm(struct supervisor *s, int dir_fd, const char *file, int *fd)
 		*fd = -1;
 }
 
-static void watch_trigger(struct supervisor *s, int fd, uint64_t *total,
-			  sd_event_source **source, sd_event_io_handler_t handler,
-			  void *userdata)
+static void watch_stall(struct stall *stall)
 {
 	struct psi psi;
 
-	if (fd < 0)
+	if (stall->fd < 0)
 		return;
-	*total = psi_read_fd(fd, &psi) < 0 ? 0 : psi.some_total_usec;
-	if (sd_event_add_io(s->event, source, fd, EPOLLPRI, handler, userdata) < 0)
+	stall->total_usec = psi_read_fd(stall->fd, &psi) < 0 ? 0 : psi.some_total_usec;
+	if (sd_event_add_io(stall->supervisor->event, &stall->source, stall->fd, EPOLLPRI,
+			    on_stall, stall) < 0)
 		return;
-	(void)sd_event_source_set_priority(*source, PRIORITY_MEMORY);
-	(void)sd_event_source_set_ratelimit(*source, USEC_PER_SEC, PRESSURE_BURST);
+	(void)sd_event_source_set_priority(stall->source, PRIORITY_MEMORY);
+	(void)sd_event_source_set_ratelimit(stall->source, USEC_PER_SEC, PRESSURE_BURST);
 }
 
 /* The leaf keeps its trigger from one worker to the next. */
@@ -189,68 +210,30 @@ void watch_worker(struct worker *w)
 	if (w->leaf->memory)
 		watch_events(w);
 	arm_leaf(w->supervisor, w->leaf);
-	watch_trigger(w->supervisor, w->leaf->pressure_fd, &w->pressure_total_usec,
-		      &w->pressure, on_worker_pressure, w);
-}
-
-static int on_pool_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-	struct supervisor *s = userdata;
-	uint32_t avg10 = 0;
-	uint64_t grown;
-
-	if (events & EPOLLERR) {
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-		return 0;
-	}
-	grown = stalled_since(fd, &s->pool_pressure_total_usec, s->config, &avg10);
-	if (grown > 0) {
-		s->pool_pressure_usec = supervisor_now(s);
-		journal_pressure("pool", 0, grown, avg10);
-		supervisor_wake(s);
-	}
-	return 0;
-}
-
-/* A worker that is slowed at its tripwire stalls, and its stall is the host's too. What the pool
- * itself accounts for says nothing about anybody else being short of memory. */
-static bool is_our_own_stall(struct supervisor *s, uint64_t host_grown)
-{
-	struct psi psi;
-	uint64_t own;
-
-	if (s->root.dir_fd < 0 || psi_read(s->root.dir_fd, "memory.pressure", &psi) < 0)
-		return false;
-	/* The pool began at zero with its cgroup, so its first report needs no earlier figure. */
-	own = psi.some_total_usec - s->own_pressure_total_usec;
-	s->own_pressure_total_usec = psi.some_total_usec;
-	return host_grown < own + s->config->pressure_some.stall_usec;
-}
-
-static int on_host_pressure(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-	struct supervisor *s = userdata;
-	uint32_t avg10 = 0;
-	uint64_t grown;
-
-	(void)source;
-	(void)events;
-	grown = stalled_since(fd, &s->host_pressure_total_usec, s->config, &avg10);
-	if (grown > 0 && !is_our_own_stall(s, grown)) {
-		s->host_pressure_usec = supervisor_now(s);
-		journal_pressure("host", 0, grown, avg10);
-		supervisor_wake(s);
-	}
-	return 0;
+	w->stall = (struct stall){
+		.supervisor = w->supervisor,
+		.worker = w,
+		.scope = "worker",
+		.fd = w->leaf->pressure_fd,
+	};
+	watch_stall(&w->stall);
 }
 
 void watch_pool(struct supervisor *s)
 {
+	s->pool_stall = (struct stall){ .supervisor = s, .scope = "pool", .fd = -1 };
+	s->host_stall = (struct stall){ .supervisor = s, .scope = "host", .fd = -1 };
 	if (s->root.dir_fd >= 0)
-		arm(s, s->root.dir_fd, "memory.pressure", &s->pool_pressure_fd);
-	watch_trigger(s, s->pool_pressure_fd, &s->pool_pressure_total_usec, &s->pool_pressure,
-		      on_pool_pressure, s);
-	arm(s, AT_FDCWD, "/proc/pressure/memory", &s->host_pressure_fd);
-	watch_trigger(s, s->host_pressure_fd, &s->host_pressure_total_usec, &s->host_pressure,
-		      on_host_pressure, s);
+		arm(s, s->root.dir_fd, "memory.pressure", &s->pool_stall.fd);
+	arm(s, AT_FDCWD, "/proc/pressure/memory", &s->host_stall.fd);
+	watch_stall(&s->pool_stall);
+	watch_stall(&s->host_stall);
+}
+
+void unwatch_pool(struct supervisor *s)
+{
+	s->pool_stall.source = sd_event_source_disable_unref(s->pool_stall.source);
+	s->host_stall.source = sd_event_source_disable_unref(s->host_stall.source);
+	s->pool_stall.fd = close_fd(s->pool_stall.fd);
+	s->host_stall.fd = close_fd(s->host_stall.fd);
 }
