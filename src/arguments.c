@@ -107,12 +107,19 @@ static int parse_exec(struct cursor *c, struct arguments *a, struct config_error
 	return join_rest(a, c, KEY_pool_command, "the command line");
 }
 
-static int parse_gunicorn(struct cursor *c, struct arguments *a, struct config_error *err)
+static int parse_gunicorn(const struct cursor *c, struct arguments *a)
 {
-	if (c->at >= c->argc)
-		return bad(err, "trimtab gunicorn: no application; write: trimtab gunicorn -w 4 "
-				"-b :8000 module:app");
-	return join_rest(a, c, KEY_pool_gunicorn, "the command line");
+	/* Nothing behind it: its own file may name the application (wsgi_app). An empty value would
+	 * unset the key, and "--" means no more to gunicorn than nothing does. */
+	static const char *const none[] = { "--" };
+	int r;
+
+	if (c->at < c->argc)
+		return join_rest(a, c, KEY_pool_gunicorn, "the command line");
+	r = config_join_words(none, 1, &a->words);
+	if (r == 0)
+		override(a, KEY_pool_gunicorn, a->words, "the command line");
+	return r;
 }
 
 /* "-c FILE" and "--set" are also taken behind `check`, where people put them. */
@@ -155,7 +162,7 @@ static int parse_verb(struct cursor *c, struct arguments *a, const char **sets,
 	int r;
 
 	if (take_word(c, "gunicorn"))
-		return parse_gunicorn(c, a, err);
+		return parse_gunicorn(c, a);
 	if (take_word(c, "exec"))
 		return parse_exec(c, a, err);
 	if (take_word(c, "check") || take_word(c, "doctor")) {

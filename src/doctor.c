@@ -62,8 +62,8 @@ int check(const struct config *config, const struct launch *launch)
 		     format_bytes(limits.reserve_bytes).s);
 	(void)printf("  mode: %s\n", states[CAPABILITY_MEMORY].there ? "full control"
 								       : "degraded; see trimtab doctor");
-	if (launch->warnings)
-		(void)printf("  warning: %s\n", launch->warnings);
+	for (size_t i = 0; i < launch->n_warnings; i++)
+		(void)printf("  warning: %s\n", launch->warnings[i]);
 	n = limits_contradictions(config, &limits, launch->workers, USEC_NEVER, 0, found);
 	for (size_t i = 0; i < n; i++)
 		(void)printf("  not feasible: %s\n", found[i].message.text);

@@ -188,42 +188,66 @@ static bool is_set(struct json_object *o, const char *key)
 	return json_object_object_get_ex(o, key, &value) && json_object_get_boolean(value);
 }
 
-static int take_binds(struct launch *l, struct json_object *o)
+static size_t length_of(struct json_object *list)
 {
-	struct json_object *list;
-	size_t n;
-
-	if (l->n_binds > 0 || !json_object_object_get_ex(o, "bind", &list) ||
-	    !json_object_is_type(list, json_type_array))
-		return 0;
-	n = json_object_array_length(list);
-	free(l->binds);
-	l->binds = calloc(n + 1, sizeof(*l->binds));
-	for (size_t i = 0; l->binds && i < n; i++) {
-		l->binds[i] = strdup(json_object_get_string(json_object_array_get_idx(list, i)));
-		if (!l->binds[i])
-			return -ENOMEM;
-		l->n_binds++;
-	}
-	return l->binds ? 0 : -ENOMEM;
+	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 }
 
-static int take_warnings(struct launch *l, struct json_object *o)
+static void free_texts(char **texts, size_t n)
 {
-	struct json_object *hooks;
-	char text[512] = "";
-	size_t used = 0;
+	for (size_t i = 0; i < n; i++)
+		free(texts[i]);
+	free(texts);
+}
 
-	if (json_object_object_get_ex(o, "master_hooks", &hooks) &&
-	    json_object_is_type(hooks, json_type_array))
-		for (size_t i = 0; i < json_object_array_length(hooks); i++)
-			used += (size_t)snprintf(
-				text + used, used < sizeof(text) ? sizeof(text) - used : 0, "%s%s",
-				used ? ", " : "",
-				json_object_get_string(json_object_array_get_idx(hooks, i)));
-	if (used > 0 && asprintf(&l->warnings,
-				 "gunicorn's master hooks are not run by trimtab: %s", text) < 0)
+/* An array of texts replaces what is there. */
+static int take_texts(struct json_object *o, const char *key, char ***texts, size_t *n)
+{
+	struct json_object *list = NULL;
+	size_t length;
+
+	(void)json_object_object_get_ex(o, key, &list);
+	length = length_of(list);
+	free_texts(*texts, *n);
+	*n = 0;
+	*texts = calloc(length + 1, sizeof(**texts));
+	if (!*texts)
 		return -ENOMEM;
+	for (; *n < length; (*n)++) {
+		(*texts)[*n] = strdup(json_object_get_string(json_object_array_get_idx(list, *n)));
+		if (!(*texts)[*n])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* A copy of the text, NULL where there is none. */
+static int take_text(struct json_object *o, const char *key, char **ret)
+{
+	const char *text = text_of(o, key, NULL);
+
+	free(*ret);
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
+}
+
+/* The names of the hooks, as one text. */
+static int take_hooks(struct launch *l, struct json_object *o)
+{
+	struct json_object *list = NULL;
+
+	(void)json_object_object_get_ex(o, "template_hooks", &list);
+	for (size_t i = 0; i < length_of(list); i++) {
+		const char *name = json_object_get_string(json_object_array_get_idx(list, i));
+		char *before = TAKE(l->hooks);
+		int r = asprintf(&l->hooks, "%s%s%s", before ? before : "", before ? ", " : "", name);
+
+		free(before);
+		if (r < 0) {
+			l->hooks = NULL;
+			return -ENOMEM;
+		}
+	}
 	return 0;
 }
 
@@ -232,12 +256,11 @@ static int take_description(struct launch *l, const struct config *c, struct jso
 			    struct config_error *err)
 {
 	int64_t uid = number_of(o, "uid", -1), gid = number_of(o, "gid", -1);
+	const char *refused = text_of(o, "refused", NULL);
 	int r;
 
-	if (is_set(o, "daemon"))
-		return config_blame(c, KEY_pool_gunicorn, 0, err,
-				    "trimtab does not go to the background; leave --daemon out and "
-				    "let systemd start it (trimtab@.service)");
+	if (refused)
+		return config_blame(c, KEY_pool_gunicorn, 0, err, "%s", refused);
 	if (!c->where[KEY_pool_preload] && is_set(o, "preload_app"))
 		l->preload_mode = CONFIG_PRELOAD_APP;
 	if (l->workers == 0)
@@ -254,13 +277,21 @@ static int take_description(struct launch *l, const struct config *c, struct jso
 		l->uid = (uid_t)uid;
 	if (gid >= 0 && (gid_t)gid != getegid())
 		l->gid = (gid_t)gid;
-	r = take_binds(l, o);
+	l->reuse_port = is_set(o, "reuse_port");
+	r = take_text(o, "pidfile", &l->pidfile);
+	if (r == 0 && l->n_binds == 0)
+		r = take_texts(o, "bind", &l->binds, &l->n_binds);
+	if (r == 0)
+		r = take_texts(o, "warnings", &l->warnings, &l->n_warnings);
+	if (r == 0)
+		r = take_hooks(l, o);
 	if (r < 0)
 		return r;
+	l->statsd = is_set(o, "statsd");
 	if (asprintf(&l->what, "gunicorn %s, %s worker, %s", text_of(o, "gunicorn", "?"),
 		     text_of(o, "worker_class", "sync"), text_of(o, "app", "?")) < 0)
 		return -ENOMEM;
-	return take_warnings(l, o);
+	return 0;
 }
 
 static int describe(struct launch *l, const struct config *c, size_t n_words,
@@ -423,9 +454,9 @@ struct launch *launch_free(struct launch *l)
 {
 	if (!l)
 		return NULL;
-	for (size_t i = 0; i < l->n_binds; i++)
-		free(l->binds[i]);
-	free(l->binds);
+	free_texts(l->binds, l->n_binds);
+	free_texts(l->warnings, l->n_warnings);
+	free(l->hooks);
 	free(l->argv);
 	config_free_words(l->words);
 	free(l->adapter);
@@ -433,7 +464,7 @@ struct launch *launch_free(struct launch *l)
 	free(l->program);
 	free(l->preload);
 	free(l->what);
-	free(l->warnings);
+	free(l->pidfile);
 	free(l);
 	return NULL;
 }

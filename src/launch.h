@@ -27,8 +27,13 @@ struct launch {
 	uid_t uid;		/* that workers will run as; (uid_t)-1: ours */
 	gid_t gid;
 	mode_t socket_mode;	/* for unix sockets */
+	bool reuse_port;
+	char *pidfile;		/* absolute path, or NULL */
 	char *what;		/* "gunicorn 20.1.0, gthread worker, app:app" for the log */
-	char *warnings;		/* settings that trimtab replaces, one line, or NULL */
+	char **warnings;	/* about gunicorn's settings, a sentence each */
+	size_t n_warnings;
+	char *hooks;		/* of gunicorn's master that the template runs: names, or NULL */
+	bool statsd;		/* the template sends how many workers there are */
 };
 
 enum {

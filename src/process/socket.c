@@ -193,7 +193,7 @@ static struct addrinfo *resolve(const struct socket_address *a)
 }
 
 /* Whether [::] takes IPv4 too is left to the host (net.ipv6.bindv6only), as gunicorn does. */
-static int open_tcp(const struct socket_address *a, int backlog)
+static int open_tcp(const struct socket_address *a, const struct socket_options *options)
 {
 	struct addrinfo *found = resolve(a);
 	int one = 1, r = -EADDRNOTAVAIL;
@@ -210,7 +210,10 @@ static int open_tcp(const struct socket_address *a, int backlog)
 			continue;
 		}
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, backlog) == 0) {
+		if (options->reuse_port)
+			(void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+		if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 &&
+		    listen(fd, options->backlog) == 0) {
 			r = TAKE_FD(fd);
 			break;
 		}
@@ -280,7 +283,7 @@ int socket_open(const struct socket_address *address, const struct socket_option
 			r = -errno;
 		return r;
 	case SOCKET_TCP:
-		r = open_tcp(address, options->backlog);
+		r = open_tcp(address, options);
 		break;
 	case SOCKET_UNIX:
 		r = open_unix(address, options, &s);

@@ -28,6 +28,7 @@ struct socket_options {
 	mode_t mode;		/* unix sockets */
 	uid_t uid;		/* unix sockets: (uid_t)-1 leaves it */
 	gid_t gid;
+	bool reuse_port;	/* TCP: others may listen there too (SO_REUSEPORT, socket(7)) */
 };
 
 /* Parses HOST, HOST:PORT, :PORT, [V6]:PORT, tcp://..., unix:PATH, unix://PATH, unix:@NAME and

@@ -11,6 +11,11 @@
  *						subreaper), in its leaf before it touched memory
  *	failed N ERRNO				it did not
  *
+ *	workers NEW OLD				for hooks of gunicorn's master, without an answer:
+ *	exit PID N STATUS			TTIN or TTOU came; worker N ended (-signal)
+ *	serving N				for statsd: so many workers serve now
+ *	end					the last worker is gone; it ends
+ *
  * It ends when the socket does. Source of why: ARCHITECTURE.md, "Template". */
 #pragma once
 
@@ -40,6 +45,9 @@ int template_pair(int *ret_ours, int *ret_theirs);
 /* Sends a request; never blocks. Returns 0 or -errno: -EAGAIN when the template does not read,
  * -EPIPE when it is gone, -EMSGSIZE. */
 int template_ask(int fd, const struct template_request *request);
+
+/* Sends what needs no answer; never blocks. Returns 0 or -errno as above. */
+int template_tell(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Receives one answer. Returns 1, 0 when there is none, or -errno: -EPIPE at the end, -EBADMSG for
  * a packet that is not understood. */

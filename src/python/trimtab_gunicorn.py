@@ -56,11 +56,6 @@ STATUS_PRINTED = 64
 FIRST_LISTEN_FD = 3
 STATUS_LINE_MAX = 512
 
-# Hooks that only a gunicorn master could call. Named to the supervisor, which warns.
-MASTER_HOOKS = ("on_starting", "when_ready", "on_reload", "pre_exec", "child_exit",
-                "nworkers_changed", "on_exit", "on_dirty_starting", "dirty_post_fork",
-                "dirty_worker_init", "dirty_worker_exit")
-
 
 # ---- telling the supervisor
 
@@ -330,6 +325,7 @@ class Inherited:
     """gunicorn's configuration without addresses, so that nothing can be bound."""
 
     address = ()
+    reuse_port = False  # an option for binding, and an error on unix sockets since Linux 6.12
 
     def __init__(self, cfg):
         self._cfg = cfg
@@ -650,6 +646,8 @@ def description_of(app):
     import gunicorn
 
     cfg = app.cfg
+    changed = sorted(name for name in cfg.settings if is_changed(cfg, name))
+    hooks, warnings, refused = judge(gunicorn.__version__, cfg.settings, changed)
     return {
         "gunicorn": gunicorn.__version__,
         "app": app.app_uri,
@@ -675,9 +673,23 @@ def description_of(app):
         "chdir": cfg.chdir,
         "proc_name": cfg.proc_name,
         "raw_env": ["%s=%s" % pair for pair in cfg.env.items()],
-        "master_hooks": [name for name in MASTER_HOOKS if is_changed(cfg, name)],
-        "changed": sorted(name for name in cfg.settings if is_changed(cfg, name)),
+        "changed": changed,
+        "template_hooks": hooks,
+        "statsd": bool(cfg.statsd_host),
+        "warnings": warnings,
+        "refused": refused,
     }
+
+
+def judge(version, known, changed):
+    """trimtab_settings.judge(), by path: our directory is nowhere by now, for the user's sake."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "trimtab_settings.py")
+    spec = spec_from_file_location("trimtab_settings", path)
+    settings = module_from_spec(spec)
+    spec.loader.exec_module(settings)
+    return settings.judge(version, known, changed)
 
 
 def address_text(address):

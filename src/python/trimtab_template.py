@@ -1,10 +1,13 @@
 """Load what gunicorn's workers share once, then fork a worker whenever the supervisor asks.
 
-    trimtab_template.py --preload=server|app -- GUNICORN_ARGS...
+    trimtab_template.py --preload=server|app [--start|--reload] -- GUNICORN_ARGS...
 
 server: gunicorn's configuration and worker class; app: the application too. What is loaded is
 collected, frozen out of the garbage collector's sight and trimmed before the first fork, so that
 workers go on sharing it: a collection would otherwise write to every object there is.
+
+--start and --reload say what it is loaded for, which gunicorn's master has hooks for: those are run
+here, as are the others of the master's, when the supervisor says that their time has come.
 
 Descriptor TRIMTAB_TEMPLATE is a socket of packets, described in src/process/template.h. A worker
 is forked twice: its parent ends at once, so that it becomes the supervisor's child. It is born in
@@ -47,16 +50,17 @@ IMPORTED_LATE = {
 
 
 def main(arguments):
-    if len(arguments) < 2 or arguments[1] != "--" or \
-            arguments[0] not in ("--preload=server", "--preload=app"):
-        print("usage: trimtab_template.py --preload=server|app -- GUNICORN_ARGS...",
-              file=sys.stderr)
+    options = arguments[:arguments.index("--")] if "--" in arguments else []
+    if not options or options[0] not in ("--preload=server", "--preload=app") or \
+            not set(options[1:]) <= {"--start", "--reload"}:
+        print("usage: trimtab_template.py --preload=server|app [--start|--reload] -- "
+              "GUNICORN_ARGS...", file=sys.stderr)
         return 2
     supervisor = Socket(fileno=int(os.environ.pop("TRIMTAB_TEMPLATE")))
     supervisor.set_inheritable(False)
-    adapter.leave_no_trace(arguments[2:])
+    adapter.leave_no_trace(arguments[len(options) + 1:])
     try:
-        app = load(with_application=arguments[0] == "--preload=app")
+        app = load(with_application=options[0] == "--preload=app")
     except SystemExit:
         raise
     except Exception as error:
@@ -66,9 +70,11 @@ def main(arguments):
         log = app.cfg.logger_class(app.cfg)  # as gunicorn: opened once, inherited
     except Exception as error:
         return report(error)
+    master = Master(app, log)
+    master.loaded(options[1:])
     settle()
     supervisor.send(b"ready")
-    return serve_forks(supervisor, app, log)
+    return serve_forks(supervisor, app, log, master)
 
 
 # ---- loading
@@ -151,16 +157,72 @@ def settle():
         pass  # another C library
 
 
+# ---- hooks of gunicorn's master
+
+class Worker:
+    """What child_exit gets in place of the worker that is gone."""
+
+    booted, aborted = True, False
+
+    def __init__(self, master, pid, age, exitcode):
+        self.cfg, self.log, self.pid, self.age = master.cfg, master.log, pid, age
+        self.exitcode = exitcode
+
+
+class Master:
+    """Stands where gunicorn's master would, for hooks and for the figure that it sends to statsd.
+
+    Nothing of the pool depends on it: a hook that fails is logged, one that takes long delays the
+    next worker, as it does in gunicorn.
+    """
+
+    def __init__(self, app, log):
+        self.cfg, self.log = app.cfg, log
+        self._server = adapter.Server(app, log, [], supervisor_pid(), 0)
+
+    def loaded(self, reasons):
+        if "--start" in reasons:
+            self._hook("nworkers_changed", self._server.num_workers, None)
+            self._hook("on_starting")
+            self._hook("when_ready")
+        elif "--reload" in reasons:
+            self._hook("on_reload")
+
+    def happened(self, word, *numbers):
+        """What the supervisor says: see src/process/template.h."""
+        if word == "serving":
+            self.log.debug("%d workers" % numbers, extra={
+                "metric": "gunicorn.workers", "value": numbers[0], "mtype": "gauge"})
+        elif word == "workers":
+            new, old = numbers
+            self._server.num_workers = new
+            self._hook("nworkers_changed", new, old)
+        elif word == "exit":
+            self._hook("child_exit", Worker(self, *numbers))
+        elif word == "end":
+            self._hook("on_exit")
+
+    def _hook(self, name, *arguments):
+        try:
+            getattr(self.cfg, name)(self._server, *arguments)
+        except Exception:
+            self.log.exception("Exception in %s", name)
+
+
 # ---- forking
 
-def serve_forks(supervisor, app, log):
+def serve_forks(supervisor, app, log, master):
     """Returns an exit status: the template's at the end of the socket, or a worker's."""
     while True:
         text, fds = receive(supervisor)
         if not text:
             return 0
         lines = text.decode().split("\n")
-        number, *names = lines[0].split()[1:]
+        word, *rest = lines[0].split()
+        if word != "fork":
+            master.happened(word, *map(int, rest))
+            continue
+        number, *names = rest
         named = dict(zip(names, fds))
         try:
             pid, other = fork_twice(named)

@@ -66,7 +66,7 @@ struct journal_infeasible {
 	usec_t life_usec;	/* mean life at the present growth; USEC_NEVER: not known */
 };
 
-/* The pool's own steps. state: "starting", "ready", "reloading", "stopping", "stopped". */
+/* The pool's own steps. state: "starting", "ready", "signal", "reloading", "stopping", "stopped". */
 void journal_pool(const char *state, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const char *reason);

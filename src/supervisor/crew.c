@@ -299,6 +299,7 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *si, void *use
 
 	(void)source;
 	report_end(w, &d, cause, &grown);
+	template_worker_ended(w, d.signaled ? -d.status : d.status);
 	if (w->report->step == SPAWN_UNBORN)
 		spawn_distrust_clone3();
 	trim_forget(w);

@@ -22,8 +22,12 @@
 
 void stop_if_empty(struct supervisor *s)
 {
-	if (s->phase != PHASE_STOPPING || s->workers || s->template)
+	if (s->phase != PHASE_STOPPING || s->workers)
 		return;
+	if (s->template) {
+		template_end(s);
+		return;
+	}
 	journal_pool("stopped", "The pool %s has stopped", s->config->pool_name);
 	if (s->stop_client) {
 		struct control_client *client = TAKE(s->stop_client);
@@ -183,6 +187,7 @@ void reload_done(struct supervisor *s, const char *error)
 			       error);
 		journal_config(false, text);
 	} else {
+		(void)setup_pidfile(s); /* gunicorn writes it anew, should somebody have removed it */
 		s->generation++;
 		fit_target(s);
 		for (unsigned i = 0; i < s->n_slots; i++) {
@@ -219,7 +224,7 @@ void reload(struct supervisor *s)
 
 static void scale(struct supervisor *s, int by)
 {
-	unsigned target = by > 0 ? s->target + 1 : s->target - 1;
+	unsigned before = s->target, target = by > 0 ? before + 1 : before - 1;
 
 	if (target == 0 || target > s->capacity) {
 		journal_problem(0, 0, "The pool keeps its %u workers: %s", s->target,
@@ -230,6 +235,7 @@ static void scale(struct supervisor *s, int by)
 	}
 	s->target = target;
 	fit_target(s);
+	template_scaled(s, before);
 	journal_pool("scaled", "The pool %s now keeps %u workers", s->config->pool_name, s->target);
 }
 
@@ -249,6 +255,8 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 	struct supervisor *s = userdata;
 
 	(void)source;
+	journal_pool("signal", "Handling signal: SIG%s from process %d of user %d",
+		     sigabbrev_np((int)si->ssi_signo), (int)si->ssi_pid, (int)si->ssi_uid);
 	switch (si->ssi_signo) {
 	case SIGTERM:
 		stop(s, /* graceful= */ true, "SIGTERM");

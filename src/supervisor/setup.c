@@ -22,6 +22,7 @@
 
 #include "process/environment.h"
 #include "process/notify.h"
+#include "process/pidfile.h"
 #include "report/journal.h"
 #include "report/record.h"
 #include "supervisor/limits.h"
@@ -242,6 +243,7 @@ static int bind_sockets(struct supervisor *s)
 		.mode = l->socket_mode,
 		.uid = l->uid,
 		.gid = l->gid,
+		.reuse_port = l->reuse_port,
 	};
 	int r = number_or_name(s->config->pool_socket_user, false, &options.uid);
 
@@ -488,6 +490,22 @@ static int prepare_slots(struct supervisor *s)
 	return 0;
 }
 
+/* ---- the pidfile ---- */
+
+int setup_pidfile(struct supervisor *s)
+{
+	const char *path = s->launch->pidfile;
+	pid_t other = 0;
+	int r = path ? pidfile_write(path, getpid(), &other) : 0;
+
+	if (r == -EEXIST)
+		journal_problem(0, 0, "%s names process %d, which lives: is this pool running already?",
+				path, (int)other);
+	else if (r < 0)
+		journal_problem(0, r, "Cannot write the pidfile %s", path);
+	return r;
+}
+
 /* ---- all of it ---- */
 
 int setup(struct supervisor *s)
@@ -500,12 +518,17 @@ int setup(struct supervisor *s)
 		return r;
 	journal_pool("starting", "trimtab %s starts the pool %s: %s", TRIMTAB_VERSION,
 		     s->config->pool_name, s->launch->what);
-	if (s->launch->warnings)
-		journal_problem(0, 0, "%s", s->launch->warnings);
+	for (size_t i = 0; i < s->launch->n_warnings; i++)
+		journal_problem(0, 0, "%s", s->launch->warnings[i]);
+	if (s->launch->hooks && s->launch->preload_mode == CONFIG_PRELOAD_NONE)
+		journal_problem(0, 0, "gunicorn's hooks %s are not run: with preload = none there is no "
+				      "template, and nobody else to run them", s->launch->hooks);
 	if (!s->launch->preload && !config_is(s->config->trim_preload_library, "off"))
 		journal_problem(0, 0, "libtrimtab-preload.so is not installed: workers cannot be "
 				      "asked to trim");
-	r = prepare_cgroups(s);
+	r = setup_pidfile(s);
+	if (r >= 0)
+		r = prepare_cgroups(s);
 	if (r >= 0)
 		r = prepare_sockets(s);
 	if (r >= 0)
@@ -554,6 +577,8 @@ void teardown(struct supervisor *s)
 		(void)rmdir(s->runtime);
 	for (size_t i = 0; i < s->n_sockets; i++)
 		socket_close(&s->sockets[i], /* unlink_path= */ true);
+	if (s->launch->pidfile)
+		pidfile_remove(s->launch->pidfile, getpid());
 	leaves_done(&s->leaves);
 	if (s->root.dir_fd >= 0)
 		(void)pool_close(&s->root);

@@ -63,6 +63,8 @@ static void report_status(struct supervisor *s)
 		n_serving += s->slots[i].worker && s->slots[i].worker->state == WORKER_SERVING;
 	if (n_serving == s->told_serving && s->target == s->told_target)
 		return;
+	if (n_serving != s->told_serving)
+		template_serving(s, n_serving);
 	s->told_serving = n_serving;
 	s->told_target = s->target;
 	record_notify_manager("STATUS=%u of %u workers serve", n_serving, s->target);

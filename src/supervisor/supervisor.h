@@ -123,6 +123,7 @@ struct template {
 	int pidfd, fd;			/* fd: our end of its socket */
 	bool ready;			/* it can fork now */
 	bool served;			/* it could, once */
+	bool ended;			/* it was told that there are no workers any more */
 	struct spawn_report *report;
 	usec_t started_usec;
 	sd_event_source *child, *answers, *deadline;
@@ -230,6 +231,8 @@ void setup_limits(struct supervisor *s);
 int setup_slot(struct supervisor *s, struct slot *slot);
 /* (Re)builds the environment that the slot's next worker gets. Returns 0 or -ENOMEM. */
 int setup_environment(struct slot *slot);
+/* Writes the pidfile where gunicorn's settings name one. Returns 0 or -errno, reported. */
+int setup_pidfile(struct supervisor *s);
 
 /* ---- observe.c ---- */
 
@@ -280,8 +283,14 @@ bool template_is_awaited(const struct supervisor *s);
 int template_fork(struct worker *w);
 /* Starts the successor of a reload; reload_done() follows. 0 or -errno. */
 int template_renew(struct supervisor *s);
-/* Ends it: the pool stops. */
+/* The pool stops: ends it, unless hooks of gunicorn's master are to hear of each worker's end. */
 void template_dismiss(struct supervisor *s);
+/* Ends one that was spared: the last worker is gone. Its own exit follows. */
+void template_end(struct supervisor *s);
+/* What hooks of gunicorn's master, and statsd, are told. status: negative for a signal. */
+void template_scaled(struct supervisor *s, unsigned before);
+void template_worker_ended(const struct worker *w, int status);
+void template_serving(struct supervisor *s, unsigned n_serving);
 struct template *template_free(struct template *t);
 
 /* ---- watch.c ---- */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -260,8 +261,9 @@ static char **make_environment(struct supervisor *s)
 	return environment_new(environ, &plan);
 }
 
-/* [python, adapter, "--", words...] -> [python, template, "--preload=app", "--", words...] */
-static char **make_argv(const struct supervisor *s)
+/* [python, adapter, "--", words...] -> [python, template, "--preload=app", purpose, "--", words...];
+ * the purpose, "--start" or "--reload", has hooks of its own; NULL: none. */
+static char **make_argv(const struct supervisor *s, const char *purpose)
 {
 	char *const *argv = s->launch->argv;
 	char **with;
@@ -269,14 +271,15 @@ static char **make_argv(const struct supervisor *s)
 
 	while (argv[n])
 		n++;
-	with = calloc(n + 2, sizeof(*with));
+	with = calloc(n + 3, sizeof(*with));
 	if (!with)
 		return NULL;
 	with[0] = argv[0];
 	with[1] = s->launch->template_adapter;
 	with[2] = (char *)(s->launch->preload_mode == CONFIG_PRELOAD_APP ? "--preload=app"
 									  : "--preload=server");
-	memcpy(with + 3, argv + 2, (n - 2) * sizeof(*with));
+	with[3] = (char *)purpose;
+	memcpy(with + (purpose ? 4 : 3), argv + 2, (n - 2) * sizeof(*with));
 	return with;
 }
 
@@ -294,7 +297,7 @@ static void prepare_template_leaf(struct supervisor *s)
 		(void)cgroup_write(s->template_leaf->dir_fd, "memory.low", "max");
 }
 
-static int start(struct supervisor *s, struct template **ret)
+static int start(struct supervisor *s, const char *purpose, struct template **ret)
 {
 	CLEANUP(cleanup_template) struct template *t = calloc(1, sizeof(*t));
 	int fds[SPAWN_MAX_LISTEN_FDS], r;
@@ -314,7 +317,7 @@ static int start(struct supervisor *s, struct template **ret)
 	for (size_t i = 0; i < s->n_sockets; i++)
 		fds[i] = s->sockets[i].fd;
 
-	char **env = make_environment(s), **argv = make_argv(s);
+	char **env = make_environment(s), **argv = make_argv(s, purpose);
 	const struct spawn how = {
 		.program = s->launch->program,
 		.argv = argv,
@@ -361,7 +364,8 @@ int template_start(struct supervisor *s)
 		return 0;
 	if (s->template_output_fd < 0)
 		s->template_output_fd = record_open_output(0);
-	r = start(s, &s->template);
+	r = start(s, s->phase == PHASE_STARTING && s->template_failures == 0 ? "--start" : NULL,
+		  &s->template);
 	if (r < 0) {
 		journal_problem(0, r, "Cannot start the template: workers are executed");
 		retry_later(s);
@@ -374,11 +378,55 @@ bool template_is_awaited(const struct supervisor *s)
 	return s->phase == PHASE_STARTING && s->template && !s->template->ready;
 }
 
+/* ---- gunicorn's hooks ---- */
+
+/* Whether there are hooks, and somebody to run them. What is not said because there is no template
+ * just now, or because it is busy with thousands of earlier words, is lost: no worker waits for a
+ * hook. */
+static bool hooks_hear(const struct supervisor *s)
+{
+	return s->launch->hooks && s->template && s->template->ready;
+}
+
+void template_scaled(struct supervisor *s, unsigned before)
+{
+	if (hooks_hear(s))
+		(void)template_tell(s->template->fd, "workers %u %u", s->target, before);
+}
+
+void template_worker_ended(const struct worker *w, int status)
+{
+	const struct supervisor *s = w->supervisor;
+
+	if (hooks_hear(s))
+		(void)template_tell(s->template->fd, "exit %d %u %d", (int)w->pid,
+				    w->slot->number, status);
+}
+
+void template_serving(struct supervisor *s, unsigned n_serving)
+{
+	if (s->launch->statsd && s->template && s->template->ready)
+		(void)template_tell(s->template->fd, "serving %u", n_serving);
+}
+
+void template_end(struct supervisor *s)
+{
+	struct template *t = s->template;
+
+	if (!hooks_hear(s) || t->ended)
+		return;
+	t->ended = true;
+	(void)template_tell(t->fd, "end");
+	(void)shutdown(t->fd, SHUT_WR);
+	supervisor_arm(s, &t->deadline, usec_add(supervisor_now(s), LEAVE_USEC), on_patience_over, t);
+}
+
 void template_dismiss(struct supervisor *s)
 {
 	supervisor_arm(s, &s->template_retry, USEC_NEVER, NULL, NULL);
-	/* It holds nothing of anybody: its workers are our children. */
-	if (s->template)
+	/* It holds nothing of anybody: its workers are our children. But hooks are to hear of them
+	 * all, see template_end(). */
+	if (s->template && !hooks_hear(s))
 		kill_template(s->template);
 	if (s->successor) {
 		kill_template(s->successor);
@@ -393,7 +441,7 @@ int template_renew(struct supervisor *s)
 		kill_template(s->successor);
 		s->successor = template_free(s->successor);
 	}
-	return start(s, &s->successor);
+	return start(s, "--reload", &s->successor);
 }
 
 int template_fork(struct worker *w)

@@ -34,6 +34,31 @@ Test(template, the_pair_is_not_inherited)
 	cr_assert(fcntl(theirs, F_GETFD) & FD_CLOEXEC);
 }
 
+/* ---- what needs no answer ---- */
+
+Test(template, is_told_one_packet_a_word)
+{
+	char text[128];
+
+	cr_assert_eq(template_tell(ours, "exit %d %u %d", 4711, 3u, -9), 0);
+	cr_assert_eq(template_tell(ours, "end"), 0);
+	cr_assert_eq(recv(theirs, text, sizeof(text), MSG_DONTWAIT), (ssize_t)strlen("exit 4711 3 -9"));
+	cr_assert_arr_eq(text, "exit 4711 3 -9", strlen("exit 4711 3 -9"));
+	cr_assert_eq(recv(theirs, text, sizeof(text), MSG_DONTWAIT), 3);
+}
+
+Test(template, is_not_waited_for_and_may_be_gone)
+{
+	int r = 0;
+
+	while (r == 0)
+		r = template_tell(ours, "serving %u", 4u);
+	cr_assert_eq(r, -EAGAIN);
+	cr_assert_eq(template_tell(ours, "%0200d", 1), -EMSGSIZE);
+	theirs = close_fd(theirs);
+	cr_assert_eq(template_tell(ours, "end"), -EPIPE);
+}
+
 /* ---- answers ---- */
 
 Test(template, answers_that_are_understood)

@@ -22,7 +22,9 @@ class Arguments(Case):
         self.assertIsNone(said["pidfile"])
         for name in ("preload_app", "reload", "daemon", "reuse_port"):
             self.assertIs(said[name], False, name)
-        self.assertEqual(said["master_hooks"], [])
+        self.assertEqual((said["template_hooks"], said["warnings"]), ([], []))
+        self.assertIsNone(said["refused"])
+        self.assertIs(said["statsd"], False)
         self.assertEqual(said["raw_env"], [])
 
     def test_addresses(self):
@@ -160,7 +162,7 @@ class Files(Case):
                    "class Mine(SyncWorker): pass\nworker_class = Mine\n")
         self.assertEqual(self.described("a")["worker_class"], "__config__.Mine")
 
-    def test_hooks_of_the_master_are_named(self):
+    def test_hooks_for_the_template_are_named(self):
         self.write("gunicorn.conf.py",
                    "def on_starting(server): pass\n"
                    "def when_ready(server): pass\n"
@@ -168,8 +170,9 @@ class Files(Case):
                    "def post_fork(server, worker): pass\n"
                    "def on_exit(server): pass\n")
         said = self.described("a")
-        self.assertEqual(said["master_hooks"],
+        self.assertEqual(said["template_hooks"],
                          ["on_starting", "when_ready", "child_exit", "on_exit"])
+        self.assertEqual(said["warnings"], [])
         self.assertIn("post_fork", said["changed"])
 
     def test_changed_settings_are_named(self):

@@ -1,0 +1,120 @@
+"""gunicorn's settings as trimtab takes them: hooks of the master, what is refused, what is told.
+tests/conformance/ compares behaviour; this is what it cannot see from outside."""
+import os
+import signal
+import socket
+import unittest
+
+from pools import Case, until
+
+NOTE = """
+def note(*words):
+    with open(%r, "a") as file:
+        print(*words, file=file, flush=True)
+"""
+
+
+class Hooks(Case):
+    ALL = """
+import os
+def on_starting(server): note("on_starting", os.getpid())
+def when_ready(server): note("when_ready", server.pid, server.cfg.workers)
+def on_reload(server): note("on_reload")
+def nworkers_changed(server, new, old): note("nworkers_changed", new, old, server.num_workers)
+def child_exit(server, worker): note("child_exit", worker.pid, worker.age, worker.exitcode)
+def on_exit(server): note("on_exit")
+"""
+
+    def setUp(self):
+        super().setUp()
+        self.notes = self.write("notes", "")
+
+    def lines(self, word=""):
+        with open(self.notes, encoding="utf-8") as file:
+            return [line.split() for line in file if line.startswith(word)]
+
+    def start(self, text, *words, **options):
+        conf = self.write("hooks.py", NOTE % self.notes + text)
+        return self.gunicorn("-c", conf, *words, **options)
+
+    def test_each_is_called_in_its_time(self):
+        pool = self.start(self.ALL, "-w", "1", sets=("restart.min-gap=10ms",
+                                                     "restart.min-gap-floor=10ms"))
+        pool.wait_ready()
+        old = pool.workers()[1]
+        self.assertEqual([line[0] for line in self.lines()],
+                         ["nworkers_changed", "on_starting", "when_ready"])
+        self.assertEqual(self.lines("when_ready")[0][1:], [str(pool.pid), "1"])
+        self.assertNotIn(self.lines("on_starting")[0][1], (str(pool.pid), str(old)))
+        pool.send(signal.SIGTTIN)
+        pool.wait("ready", worker=2)
+        until(lambda: self.lines("nworkers_changed")[1:] == [["nworkers_changed", "2", "1", "2"]],
+              "nworkers_changed")
+        killed = pool.workers()[2]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: ["child_exit", str(killed), "2", "-9"] in self.lines(), "child_exit")
+        pool.wait("ready", worker=2, count=2)
+        pool.send(signal.SIGHUP)
+        pool.wait("exit", count=3)
+        self.assertEqual(len(self.lines("on_reload")), 1)
+        self.assertEqual(len(self.lines("on_starting")), 1)
+        last = set(map(str, pool.workers().values()))
+        self.assertEqual(pool.stop(), 0)
+        # All of them were heard of before the end.
+        self.assertEqual({line[1] for line in self.lines("child_exit")[-2:]}, last)
+        self.assertEqual(self.lines()[-1], ["on_exit"])
+        self.assert_left_nothing(pool)
+
+    def test_one_that_fails_is_logged_and_nothing_else(self):
+        pool = self.start("def when_ready(server): raise RuntimeError('no luck')\n"
+                          "def child_exit(server, worker): raise RuntimeError('no chance')\n")
+        pool.wait_ready()
+        self.assertIn("no luck", pool.log())
+        os.kill(pool.workers()[1], signal.SIGKILL)
+        pool.wait("ready", count=2)
+        until(lambda: "no chance" in pool.log(), "it is logged")
+        self.assertEqual(pool.get().status, 200)
+        self.assertEqual(pool.stop(), 0)
+
+    def test_an_end_that_never_ends_is_cut(self):
+        pool = self.start("def on_exit(server):\n    note('on_exit')\n"
+                          "    import signal\n    signal.pause()\n").wait_ready()
+        self.assertEqual(pool.stop(), 0)
+        self.assertEqual(self.lines(), [["on_exit"]])
+        self.assertIn("The template is neither ready nor gone in time", pool.log())
+        self.assert_left_nothing(pool)
+
+    def test_without_a_template_it_is_said(self):
+        pool = self.start("def on_exit(server): note('on_exit')\n", sets=("pool.preload=none",))
+        pool.wait("problem", MESSAGE=lambda m: "on_exit" in m and "preload = none" in m)
+        pool.wait_ready()
+        self.assertEqual(pool.stop(), 0)
+        self.assertEqual(self.lines(), [])
+
+
+class Told(Case):
+    def test_what_has_no_effect_is_named_at_the_start_and_by_check(self):
+        self.write("app.py", "app = print\n")
+        conf = self.write("conf.py", "def pre_exec(server): pass\n")
+        pool = self.gunicorn("-c", conf)
+        pool.wait("problem", MESSAGE=lambda m: "pre_exec" in m)
+        done = self.run_trimtab("check", "gunicorn", "-c", conf, "app:app")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("pre_exec", done.stdout)
+
+
+class Sockets(Case):
+    def test_reuse_port_lets_another_listen_there_too(self):
+        for words, shared in (((), False), (("--reuse-port",), True)):
+            with self.subTest(words):
+                pool = self.gunicorn(*words).wait_ready()
+                with socket.socket() as other:
+                    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    if shared:
+                        other.bind(pool.address)
+                    else:
+                        self.assertRaises(OSError, other.bind, pool.address)
+
+
+if __name__ == "__main__":
+    unittest.main()
