@@ -1,4 +1,5 @@
-/* Of src/policy/trim.c: what is learned from trims, and what they are kept from. */
+/* Of src/policy/trim.c: what is learned from trims, what they are kept from, and when one is asked
+ * for again. */
 #include "pool.h"
 
 /* Twice in vain, as when a collection that was asked for comes too late each time. */
@@ -80,7 +81,8 @@ Test(trim, a_long_pause_is_left_out_and_counted_once_a_turn)
 		pool_decide(&pool, now * SEC);
 		cr_assert_null(pool_action(&pool, ACTION_TRIM), "at %lu s", now);
 	}
-	cr_assert_eq(pause_of(&pool), 130 * USEC_PER_MSEC, "as measured, before it is learned");
+	cr_assert_eq(pause_of(&pool), 130 * USEC_PER_MSEC,
+		     "as measured, before it is learned");
 	cr_assert_geq(skipped(&pool), 600 / 60);
 	cr_assert_leq(skipped(&pool), 600 / 30);
 	/* Another worker is another heap. */
@@ -173,7 +175,8 @@ static usec_t trimmed_at(struct pool *pool, usec_t now, uint32_t busy_permyriad)
 	usec_t end = now + 10 * SEC;
 
 	pool->slots[0].cpu_usec = 5 * SEC;
-	for (pool_decide(pool, now); !pool_action(pool, ACTION_TRIM); pool_decide(pool, now)) {
+	for (pool_decide(pool, now); !pool_action(pool, ACTION_TRIM);
+	     pool_decide(pool, now)) {
 		usec_t passed = pool->decision.wake_usec - now;
 
 		cr_assert_lt(now, end, "no trim");
@@ -200,5 +203,79 @@ Test(trim, waits_shortly_for_an_idle_moment)
 	pool = grown_pool(300 * MIB);
 	pool.slots[0].pressure_usec = 100 * SEC;
 	cr_assert_eq(trimmed_at(&pool, 100 * SEC, 5000), 100 * SEC);
+	pool_free(&pool);
+}
+
+/* ---- after one in vain ---- */
+
+/* A worker above its mark whose trim at 10 s ended so. */
+static struct pool trimmed_pool(uint64_t before_bytes, uint64_t after_bytes)
+{
+	struct pool pool = pool_new(1);
+	struct slot_seen *s = &pool.slots[0];
+
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	s->usage_bytes = s->charged_bytes = before_bytes;
+	pool_decide(&pool, 10 * SEC);
+	cr_assert_not_null(pool_action(&pool, ACTION_TRIM));
+	policy_note_trimmed(pool.policy, 0, 10 * SEC, before_bytes, after_bytes, 1000);
+	s->usage_bytes = s->charged_bytes = after_bytes;
+	return pool;
+}
+
+static usec_t next_trim(const struct pool *pool)
+{
+	return pool->policy->slots[0].trim.next_usec;
+}
+
+Test(trim, in_vain_is_looked_at_again_when_its_interval_is_over)
+{
+	struct pool pool = trimmed_pool(400 * MIB, 400 * MIB);
+
+	pool_decide(&pool, 10 * SEC);
+	cr_assert_null(pool_action(&pool, ACTION_TRIM), "again at once");
+	cr_assert_geq(next_trim(&pool), 40 * SEC);
+	cr_assert_leq(next_trim(&pool), 70 * SEC);
+	/* Looks that come sooner for other reasons do not end it. */
+	for (unsigned int i = 0; i < 5 && pool.decision.wake_usec < next_trim(&pool); i++)
+		pool_decide(&pool, pool.decision.wake_usec);
+	cr_assert_eq(pool.decision.wake_usec, next_trim(&pool));
+	pool_free(&pool);
+}
+
+/* What the look is for: the burst that the first trim met is over by then. */
+Test(trim, and_asked_again_then_if_there_is_something_to_give)
+{
+	struct pool pool = trimmed_pool(400 * MIB, 400 * MIB);
+	const struct action *a;
+
+	pool_decide(&pool, 10 * SEC);
+	pool.slots[0].usage_bytes = pool.slots[0].charged_bytes = 430 * MIB;
+	pool_decide(&pool, next_trim(&pool) - 1);
+	cr_assert_null(pool_action(&pool, ACTION_TRIM));
+	pool_decide(&pool, next_trim(&pool));
+	a = pool_action(&pool, ACTION_TRIM);
+	cr_assert_not_null(a);
+	cr_assert_eq(a->reason, REASON_MARK);
+	pool_free(&pool);
+}
+
+Test(trim, below_the_mark_nobody_looks_again)
+{
+	struct pool pool = trimmed_pool(400 * MIB, 400 * MIB);
+
+	pool.slots[0].usage_bytes = pool.slots[0].charged_bytes = 357 * MIB;
+	pool_decide(&pool, 20 * SEC);
+	cr_assert_eq(pool.decision.wake_usec, USEC_NEVER);
+	pool_free(&pool);
+}
+
+Test(trim, one_that_helped_is_not_looked_at_again)
+{
+	struct pool pool = trimmed_pool(400 * MIB, 370 * MIB);
+
+	pool_decide(&pool, 20 * SEC);
+	cr_assert_eq(pool.decision.wake_usec, USEC_NEVER);
 	pool_free(&pool);
 }
