@@ -166,6 +166,9 @@ static uint64_t restart_yield(const struct round *r, const struct slot_memory *s
 		s->footprint_bytes ? s->footprint_bytes : r->p->footprint_bytes;
 	uint64_t yield = u64_sub(s->usage_bytes, footprint);
 
+	/* One that has just begun holds what its successor would hold too. */
+	if (r->now < usec_add(s->ready_usec, policy_lead_usec(r->p, r->limits)))
+		return 0;
 	return yield >= u64_max(YIELD_MIN_BYTES, s->usage_bytes / 8) ? yield : 0;
 }
 

@@ -302,11 +302,7 @@ static void count_phase(struct round *r, const struct slot_memory *s,
 /* What a worker may add to the pool while another is replaced. */
 static uint64_t expected_growth(const struct round *r, const struct slot_memory *s)
 {
-	usec_t lead = policy_lead_usec(r->p, r->limits);
-
-	if (s->growth.rate <= 0)
-		return 0;
-	return u64_min(u64_mul_div((uint64_t)s->growth.rate, lead, USEC_PER_SEC),
+	return u64_min(forecast_growth(&s->growth, policy_lead_usec(r->p, r->limits)),
 		       u64_sub(slot_limit(r->limits, s), s->charged_bytes));
 }
 

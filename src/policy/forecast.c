@@ -378,22 +378,35 @@ bool forecast_add(struct forecast *f, usec_t now, uint64_t bytes, bool trusted)
 	return true;
 }
 
+/* Growth that can be told from noise. */
+static bool grows(const struct forecast *f)
+{
+	return f->n_points >= POINTS_MIN && f->rate > 0 &&
+	       (uint64_t)f->rate >= 2 * f->rate_error;
+}
+
 usec_t forecast_reaches(const struct forecast *f, uint64_t target_bytes,
 			unsigned int sigmas)
 {
 	uint64_t rate;
 	usec_t wait;
 
-	if (f->n_points < POINTS_MIN || f->rate <= 0 || target_bytes == UINT64_MAX)
-		return USEC_NEVER;
-	/* Not to be told from noise. */
-	if ((uint64_t)f->rate < 2 * f->rate_error)
+	if (!grows(f) || target_bytes == UINT64_MAX)
 		return USEC_NEVER;
 	rate = u64_add((uint64_t)f->rate, u64_mul_div(f->rate_error, sigmas, 1));
 	wait = u64_mul_div(u64_sub(target_bytes, f->level_bytes), USEC_PER_SEC, rate);
 	if (wait > u64_mul_div(f->span_usec, HORIZON_FACTOR, 1))
 		return USEC_NEVER;
 	return usec_add(f->fitted_usec, wait);
+}
+
+uint64_t forecast_growth(const struct forecast *f, usec_t window)
+{
+	usec_t horizon = u64_mul_div(f->span_usec, HORIZON_FACTOR, 1);
+
+	if (!grows(f))
+		return 0;
+	return u64_mul_div((uint64_t)f->rate, u64_min(window, horizon), USEC_PER_SEC);
 }
 
 uint64_t forecast_rise(const struct forecast *f, usec_t now, usec_t window,

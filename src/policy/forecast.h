@@ -62,6 +62,10 @@ bool forecast_add(struct forecast *f, usec_t now, uint64_t bytes, bool trusted);
 usec_t forecast_reaches(const struct forecast *f, uint64_t target_bytes,
 			unsigned int sigmas);
 
+/* By how much it will grow in so long, as far as history says anything of that: 0 where its growth
+ * cannot be told from noise, and counted no further ahead than forecast_reaches() looks. */
+uint64_t forecast_growth(const struct forecast *f, usec_t window);
+
 /* By how much the peaks of the last `window`, and latest_bytes with them, lie above those before
  * it; 0 where they do not, UINT64_MAX where history does not reach back so far. No fit is
  * involved: right also where growth has just changed. */

@@ -164,6 +164,31 @@ Test(decide, surge_only_with_room_for_another)
 	pool_free(&pool);
 }
 
+/* The pool is at its budget. Whoever has just begun holds what its successor would hold too. */
+Test(decide, what_is_new_is_not_replaced_for_the_pool)
+{
+	struct pool pool = pool_new(2);
+	const struct action *a;
+
+	pool.limits.surge = SURGE_NEVER;
+	pool.limits.budget_bytes = 300 * MIB;
+	pool_serve(&pool, 60 * MIB);
+	pool_replace(&pool, 1, 995 * SEC, 4 * SEC, 60 * MIB);
+	pool.slots[0].usage_bytes = pool.slots[0].charged_bytes = 120 * MIB;
+	pool.slots[1].usage_bytes = pool.slots[1].charged_bytes = 140 * MIB;
+	pool_decide(&pool, 1040 * SEC);
+	a = pool_action(&pool, ACTION_DRAIN);
+	cr_assert_not_null(a);
+	cr_assert_eq(a->reason, REASON_HOST);
+	cr_assert_eq(a->slot, 1, "the fatter one, in service for 41 s");
+	pool.slots[0].usage_bytes = pool.slots[0].charged_bytes = 60 * MIB;
+	pool.slots[1].usage_bytes = pool.slots[1].charged_bytes = 200 * MIB;
+	pool.policy->slots[1].ready_usec = 1035 * SEC;
+	pool_decide(&pool, 1040 * SEC);
+	cr_assert_null(pool_action(&pool, ACTION_DRAIN), "after 5 s");
+	pool_free(&pool);
+}
+
 Test(decide, a_kernel_kill_counts_for_the_gap)
 {
 	struct pool pool = pool_new(3);

@@ -29,6 +29,28 @@ Test(forecast, no_growth_has_no_deadline)
 	cr_assert_eq(forecast_reaches(&f, 300 * MIB, 0), USEC_NEVER);
 }
 
+/* The first looks at requests of 80 MiB: rates of MiB per second, and none of them growth. */
+Test(forecast, growth_is_told_from_noise_and_no_further_than_history)
+{
+	struct forecast f;
+
+	forecast_reset(&f);
+	forecast_add(&f, 10 * SEC, 70 * MIB, true);
+	forecast_add(&f, 12 * SEC, 90 * MIB, true);
+	cr_assert_gt(f.rate, 0);
+	cr_assert_eq(forecast_growth(&f, 100 * SEC), 0, "of two points");
+	forecast_add(&f, 14 * SEC, 60 * MIB, true);
+	forecast_add(&f, 16 * SEC, 85 * MIB, true);
+	cr_assert_gt(f.rate, 0);
+	cr_assert_eq(forecast_growth(&f, 100 * SEC), 0, "of noise");
+
+	forecast_reset(&f);
+	for (usec_t t = 0; t <= 10 * SEC; t += SEC)
+		forecast_add(&f, t, 100 * MIB + t / SEC * MIB, true);
+	cr_assert_eq(forecast_growth(&f, 20 * SEC), 20 * MIB);
+	cr_assert_eq(forecast_growth(&f, 3600 * SEC), 80 * MIB, "8 times the past");
+}
+
 Test(forecast, nonsense_is_survived)
 {
 	struct forecast f;

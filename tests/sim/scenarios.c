@@ -87,6 +87,19 @@ const struct scenario scenarios[] = {
 		GOALS,
 	},
 	{
+		.name = "alone",
+		.about = "one worker, slow to start, requests of up to 80 MiB: a new one "
+			 "looks "
+			 "like a runaway",
+		.n_slots = 1,
+		.app = { APP(4), .saw = 80 * M, .saw_spread = 1, .boot_seconds = 60,
+			 .drain_seconds = 30 },
+		.limits = { LIMITS(1, 512, 900) },
+		.feasible = true,
+		.no_kills = true,
+		.life_min = 95,
+	},
+	{
 		.name = "heap",
 		.about = "8 workers, nine tenths of the growth is free heap",
 		.n_slots = 8,
@@ -96,7 +109,8 @@ const struct scenario scenarios[] = {
 	},
 	{
 		.name = "mixed",
-		.about = "8 workers, half of the growth is free heap: the picture in docs/",
+		.about = "8 workers, half of the growth is free heap: the picture in "
+			 "docs/",
 		.n_slots = 8,
 		.app = { APP(12), .heap = LEAK(12) },
 		.limits = { LIMITS(8, 512, 900) },
