@@ -88,7 +88,7 @@ void cause_sentence(enum cause cause, const struct death *d, char *text, size_t 
 		[CAUSE_OOM_POOL] = "was killed by the kernel: the pool reached its memory limit",
 		[CAUSE_OOM_HOST] = "was killed by the kernel: memory ran out above the pool",
 		[CAUSE_WATCHDOG] = "was ended because it gave no sign of life",
-		[CAUSE_BOOT_TIMEOUT] = "was killed because it was not ready in time",
+		[CAUSE_BOOT_TIMEOUT] = "was ended because it was not ready in time",
 		[CAUSE_DRAIN_TIMEOUT] = "was killed because it did not finish in time",
 	};
 	char plain[64];

@@ -5,7 +5,8 @@ const struct transition lifecycle[N_WORKER_STATES][N_WORKER_EVENTS] = {
 	[WORKER_BOOTING] = {
 		[WORKER_IS_READY]  = { WORKER_SERVING,  STEP_SERVE },
 		[WORKER_ASKED]     = { WORKER_DRAINING, STEP_TERM },
-		[WORKER_TIMEOUT]   = { WORKER_DYING,    STEP_KILL },
+		/* Where it hangs is what its operator wants to know. */
+		[WORKER_TIMEOUT]   = { WORKER_ABORTING, STEP_ABORT },
 		[WORKER_CONDEMNED] = { WORKER_DYING,    STEP_KILL },
 	},
 	[WORKER_SERVING] = {

@@ -53,6 +53,7 @@ STATUS_APP_LOAD = 4
 STATUS_AFTER_BOOT = -1
 STATUS_PRINTED = 64
 
+STDERR = 2
 FIRST_LISTEN_FD = 3
 STATUS_LINE_MAX = 512
 
@@ -441,6 +442,7 @@ def adapt(worker, heartbeat):
     death_signal = parent_death_signal() if drops_privileges(worker.cfg) else 0
 
     def load_after_drop():
+        dump_stacks_at_the_end()
         if death_signal:
             set_parent_death_signal(death_signal)
             if worker.ppid != os.getppid():
@@ -455,6 +457,22 @@ def adapt(worker, heartbeat):
         return run()
 
     worker.load_wsgi, worker.run = load_after_drop, run_adapted
+
+
+def dump_stacks_at_the_end():
+    """Have the stacks of all threads written to stderr before a death by SIGABRT or a crash.
+
+    gunicorn's own handler of SIGABRT waits until the interpreter looks for signals, which is never
+    where a worker hangs in C code. faulthandler writes at once, and then lets that handler have the
+    signal. It goes on top of it only if it comes later: off, gunicorn's back in place, on again.
+    """
+    import faulthandler
+
+    faulthandler.disable()
+    gunicorns = signal.getsignal(signal.SIGABRT)
+    if gunicorns is not None:
+        signal.signal(signal.SIGABRT, gunicorns)
+    faulthandler.enable(file=STDERR)
 
 
 def learn_count(worker, heartbeat):
@@ -500,6 +518,7 @@ def set_parent_death_signal(number):
 
 def work():
     """Become one worker. Returns the exit status."""
+    dump_stacks_at_the_end()
     if expected_parent() != os.getppid():
         return 0
     return work_with(Notifier(os.environ.get("NOTIFY_SOCKET", "")))

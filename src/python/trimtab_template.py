@@ -58,6 +58,7 @@ def main(arguments):
         return 2
     supervisor = Socket(fileno=int(os.environ.pop("TRIMTAB_TEMPLATE")))
     supervisor.set_inheritable(False)
+    adapter.dump_stacks_at_the_end()
     adapter.leave_no_trace(arguments[len(options) + 1:])
     try:
         app = load(with_application=options[0] == "--preload=app")

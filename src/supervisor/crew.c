@@ -20,9 +20,6 @@
 #include "report/record.h"
 #include "util/cleanup.h"
 
-/* gunicorn's workers dump their stacks on SIGABRT; longer than this and they hang. */
-#define DUMP_USEC (2 * USEC_PER_SEC)
-
 /* gunicorn's master looks at its workers once a second, and its gthread workers beat no more often
  * than that: exactly at their timeout they are not silent yet. */
 #define GUNICORN_LOOK_USEC USEC_PER_SEC
@@ -143,7 +140,7 @@ void worker_event(struct worker *w, enum worker_event event, enum our_hand hand)
 		break;
 	case STEP_ABORT:
 		worker_send_signal(w, SIGABRT);
-		arm_deadline(w, DUMP_USEC);
+		arm_deadline(w, w->supervisor->config->restart_abort_grace);
 		break;
 	case STEP_KILL:
 		supervisor_arm(w->supervisor, &w->deadline, USEC_NEVER, NULL, NULL);

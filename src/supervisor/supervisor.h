@@ -124,6 +124,7 @@ struct template {
 	bool ready;			/* it can fork now */
 	bool served;			/* it could, once */
 	bool ended;			/* it was told that there are no workers any more */
+	bool aborted;			/* it hangs, and was asked where */
 	struct spawn_report *report;
 	usec_t started_usec;
 	sd_event_source *child, *answers, *deadline;

@@ -54,10 +54,22 @@ static void kill_template(const struct template *t)
 
 static int on_patience_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
+	struct template *t = userdata;
+	struct supervisor *s = t->supervisor;
+
 	(void)source;
 	(void)usec;
-	journal_problem(0, 0, "The template is neither ready nor gone in time: it is killed");
-	kill_template(userdata);
+	if (!t->aborted) {
+		/* As a worker's: it says where it hangs first. */
+		t->aborted = true;
+		journal_problem(0, 0, "The template is neither ready nor gone in time: it is aborted");
+		(void)syscall(SYS_pidfd_send_signal, t->pidfd, SIGABRT, NULL, 0);
+		supervisor_arm(s, &t->deadline,
+			       usec_add(supervisor_now(s), s->config->restart_abort_grace),
+			       on_patience_over, t);
+		return 0;
+	}
+	kill_template(t);
 	return 0;
 }
 

@@ -92,6 +92,17 @@ def on_exit(server): note("on_exit")
         self.assertEqual(self.lines(), [])
 
 
+class Hangs(Case):
+    def test_a_template_says_where(self):
+        self.write("slow.py", "import signal\nsignal.pause()\n")
+        pool = self.pool("gunicorn", "--preload", "-b", "127.0.0.1:0", "slow:app",
+                         cwd=self.directory, sets=("restart.boot-timeout=5s",))
+        self.assertEqual(pool.wait_exit(), 1)
+        self.assertTrue(any("slow.py" in r["MESSAGE"] and "line 2" in r["MESSAGE"]
+                            for r in pool.records), pool.log())
+        self.assert_left_nothing(pool)
+
+
 class Told(Case):
     def test_what_has_no_effect_is_named_at_the_start_and_by_check(self):
         self.write("app.py", "app = print\n")

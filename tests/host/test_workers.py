@@ -44,6 +44,10 @@ class Readiness(Case):
                          sets=("restart.boot-timeout=5s",))
         exit_record = pool.wait("exit")
         self.assertEqual(exit_record["TRIMTAB_CAUSE"], "boot-timeout")
+        # It has said where it hangs.
+        self.assertEqual(exit_record["TRIMTAB_STATUS"], "1")
+        lines = [record["MESSAGE"] for record in pool.records if "TRIMTAB_EVENT" not in record]
+        self.assertTrue(any("slow.py" in line and "line 2" in line for line in lines), pool.log())
         pool.wait("start", count=2)
         self.assertEqual(pool.find("ready"), [])
 
@@ -260,7 +264,56 @@ class Watchdog(Case):
             with self.assertRaises(Exception):
                 answer.result()
         self.assertEqual(record["TRIMTAB_CAUSE"], "watchdog")
+        self.assert_told_where(pool, "light.py")
         pool.wait("ready", count=2)
+
+    def assert_told_where(self, pool, *places):
+        """The stacks came before the end."""
+        lines = [record.get("MESSAGE", "") for record in pool.records]
+        end = next(i for i, record in enumerate(pool.records)
+                   if record.get("TRIMTAB_EVENT") == "exit")
+        self.assertTrue(any("Fatal Python error: Aborted" in line for line in lines[:end]),
+                        pool.log())
+        for place in places:
+            self.assertTrue(any("File" in line and place in line for line in lines[:end]), pool.log())
+
+    def test_one_that_hangs_in_c_code_says_where(self):
+        """Python's own handlers never run there: the stacks come from C, all threads', then KILL."""
+        self.write("stuck.py", """
+import ctypes, threading
+def waits_elsewhere():
+    threading.Event().wait()
+def app(environ, start_response):
+    threading.Thread(target=waits_elsewhere, daemon=True).start()
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.PyDLL(None).pthread_mutex_lock
+    lock(mutex)
+    lock(mutex)  # for ever, with the interpreter's lock: no signal interrupts it
+""")
+        for kind in ("sync", "uvicorn.workers.UvicornWorker"):
+            with self.subTest(kind):
+                app = "stuck:app" if kind == "sync" else "stuck_asgi:app"
+                self.write("stuck_asgi.py", "import stuck\n"
+                           "async def app(scope, receive, send):\n"
+                           "    if scope['type'] == 'http':\n        stuck.app(None, None)\n")
+                pool = self.gunicorn("-k", kind, "--timeout", "1", app=app, cwd=self.directory,
+                                     sets=("restart.abort-grace=1s",)).wait_ready()
+                with concurrent.futures.ThreadPoolExecutor() as clients:
+                    clients.submit(pool.get)
+                    record = pool.wait("exit")
+                self.assertEqual(record["TRIMTAB_CAUSE"], "watchdog")
+                self.assert_told_where(pool, "stuck.py", "threading.py")
+                pool.wait("ready", count=2)
+
+    def test_abort_grace(self):
+        """A stopped process takes its ABRT when it goes on, if it has not been killed by then."""
+        pool = self.echo("ready", "beat", sets=("restart.watchdog=2s",
+                                                "restart.abort-grace=1h")).wait_ready()
+        pid = pool.workers()[1]
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: pool.status()["workers"][0]["state"] == "aborting", "it is aborted")
+        os.kill(pid, signal.SIGCONT)
+        self.assertEqual(pool.wait("exit")["TRIMTAB_STATUS"], str(int(signal.SIGABRT)))
 
     def test_an_idle_gunicorn_worker_lives(self):
         for words in (("-k", "sync"), ("-k", "gthread", "--threads", "2")):

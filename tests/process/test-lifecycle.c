@@ -72,8 +72,14 @@ Test(lifecycle, every_state_but_the_last_can_be_ended)
 		if (states[i] == WORKER_DYING)
 			continue;
 		cr_assert_eq(cell(states[i], WORKER_CONDEMNED)->next, WORKER_DYING);
-		if (states[i] != WORKER_SERVING) /* it alone has no deadline */
-			cr_assert_eq(cell(states[i], WORKER_TIMEOUT)->next, WORKER_DYING);
+		if (states[i] == WORKER_SERVING) /* it alone has no deadline */
+			continue;
+
+		enum worker_state next = cell(states[i], WORKER_TIMEOUT)->next;
+
+		if (next != WORKER_DYING)
+			next = cell(next, WORKER_TIMEOUT)->next;
+		cr_assert_eq(next, WORKER_DYING);
 	}
 	cr_assert_eq(cell(WORKER_SERVING, WORKER_TIMEOUT)->next, WORKER_NONE);
 }
@@ -85,6 +91,15 @@ Test(lifecycle, asked_once_told_once)
 	/* A second TERM would cut short what the first one lets finish. */
 	cr_assert_eq(cell(WORKER_DRAINING, WORKER_ASKED)->next, WORKER_NONE);
 	cr_assert_eq(cell(WORKER_ABORTING, WORKER_ASKED)->next, WORKER_NONE);
+}
+
+/* Who hangs is asked where before it is killed; who was asked to go has had its time. */
+Test(lifecycle, aborted_first)
+{
+	cr_assert_eq(cell(WORKER_BOOTING, WORKER_TIMEOUT)->step, STEP_ABORT);
+	cr_assert_eq(cell(WORKER_SERVING, WORKER_SILENT)->step, STEP_ABORT);
+	cr_assert_eq(cell(WORKER_DRAINING, WORKER_TIMEOUT)->step, STEP_KILL);
+	cr_assert_eq(cell(WORKER_ABORTING, WORKER_TIMEOUT)->step, STEP_KILL);
 }
 
 Test(lifecycle, readiness_is_news_once)
