@@ -32,6 +32,22 @@ void journal_pool(const char *state, const char *format, ...)
 	record_commit(r);
 }
 
+void journal_limits(const struct journal_limits *l)
+{
+	struct record *r = record_begin(
+		EVENT_POOL, LOG_INFO,
+		"%u workers of at most %s each, trimmed from %s on; budget %s", l->workers,
+		format_bytes(l->worker_max_bytes).s, format_bytes(l->trim_at_bytes).s,
+		format_bytes(l->budget_bytes).s);
+
+	record_add(r, "TRIMTAB_STATE=limits");
+	record_add(r, "TRIMTAB_WORKERS=%u", l->workers);
+	record_add(r, "TRIMTAB_WORKER_MAX_BYTES=%" PRIu64, l->worker_max_bytes);
+	record_add(r, "TRIMTAB_TRIM_AT_BYTES=%" PRIu64, l->trim_at_bytes);
+	record_add(r, "TRIMTAB_BUDGET_BYTES=%" PRIu64, l->budget_bytes);
+	record_commit(r);
+}
+
 void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const char *reason)
 {
 	struct record *r = record_begin(EVENT_START, LOG_INFO, "Worker %u started as pid %d: %s",

@@ -66,8 +66,17 @@ struct journal_infeasible {
 	usec_t life_usec;	/* mean life at the present growth; USEC_NEVER: not known */
 };
 
+struct journal_limits {
+	unsigned workers;
+	uint64_t worker_max_bytes, trim_at_bytes, budget_bytes;
+};
+
 /* The pool's own steps. state: "starting", "ready", "signal", "reloading", "stopping", "stopped". */
 void journal_pool(const char *state, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What the memory there is comes to for each worker: at the start, and when any of it changes.
+ * One of the pool's steps, with the state "limits". */
+void journal_limits(const struct journal_limits *l);
 
 void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const char *reason);
 void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec, uint64_t usage_bytes);

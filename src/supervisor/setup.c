@@ -28,7 +28,6 @@
 #include "supervisor/limits.h"
 #include "supervisor/scope.h"
 #include "util/cleanup.h"
-#include "util/format.h"
 #include "util/runtime.h"
 
 /* What the supervisor itself may use without being pushed out: far more than it needs. */
@@ -402,14 +401,30 @@ static int prepare_runtime(struct supervisor *s)
 
 /* ---- limits ---- */
 
+static bool same_shares(const struct limits *a, const struct limits *b)
+{
+	return a->budget_bytes == b->budget_bytes && a->reserve_bytes == b->reserve_bytes &&
+	       a->worker_max_bytes == b->worker_max_bytes &&
+	       a->trim_at_bytes == b->trim_at_bytes;
+}
+
 void setup_limits(struct supervisor *s)
 {
+	const struct limits before = s->limits;
 	usec_t now = supervisor_now(s);
 
 	if (s->limits_read_usec != 0 && now - s->limits_read_usec < LIMITS_USEC)
 		return;
 	s->limits_read_usec = now;
 	limits_resolve(s->config, s->launch, s->root.dir_fd, s->target, s->memory, &s->limits);
+	if (same_shares(&before, &s->limits))
+		return;
+	journal_limits(&(struct journal_limits){
+		.workers = s->target,
+		.worker_max_bytes = s->limits.worker_max_bytes,
+		.trim_at_bytes = s->limits.trim_at_bytes,
+		.budget_bytes = s->limits.budget_bytes,
+	});
 }
 
 /* ---- slots ---- */
@@ -538,13 +553,9 @@ int setup(struct supervisor *s)
 	if (r < 0)
 		return r;
 	protect_ourselves(s);
+	watch_pool(s); /* before limits are read: no change falls between the two */
 	setup_limits(s);
-	journal_pool("limits", "%u workers of at most %s each, trimmed from %s on; budget %s",
-		     s->target, format_bytes(s->limits.worker_max_bytes).s,
-		     format_bytes(s->limits.trim_at_bytes).s,
-		     format_bytes(s->limits.budget_bytes).s);
 	report_feasibility(s);
-	watch_pool(s);
 	(void)template_start(s);
 	return 0;
 }

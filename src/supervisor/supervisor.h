@@ -167,7 +167,9 @@ struct supervisor {
 	usec_t stop_deadline_usec;	/* the queue is served no longer than this */
 
 	struct limits limits;
-	usec_t limits_read_usec;
+	usec_t limits_read_usec;	/* 0: they may have changed since */
+	int limitwatch_fd;
+	sd_event_source *limit_changes;
 	struct policy *policy;
 	struct slot_seen *seen;
 	struct decision decision;
@@ -226,7 +228,8 @@ void supervisor_arm(struct supervisor *s, sd_event_source **timer, usec_t usec,
 /* Everything from the first record to the first worker's start. Returns 0 or -errno, reported. */
 int setup(struct supervisor *s);
 void teardown(struct supervisor *s);
-/* Resolves the configuration to numbers, again whenever it or the host's limits change. */
+/* Resolves the configuration to numbers, again whenever it or the host's limits change; reports
+ * what is new. */
 void setup_limits(struct supervisor *s);
 /* Prepares what a slot keeps for all its workers. Returns 0 or -errno. */
 int setup_slot(struct supervisor *s, struct slot *slot);
@@ -298,7 +301,8 @@ struct template *template_free(struct template *t);
 
 /* Arms memory.events and PSI of a started worker's leaf; what is missing is left out. */
 void watch_worker(struct worker *w);
-/* Arms PSI of the pool and the host, and lets go of it. */
+/* Arms PSI of the pool and the host, has a step follow whenever a limit of the pool, or one above
+ * it, is written, and lets go of both. */
 void watch_pool(struct supervisor *s);
 void unwatch_pool(struct supervisor *s);
 /* Write memory.high, memory.max, and remember it. */

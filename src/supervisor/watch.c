@@ -1,6 +1,6 @@
-/* What the kernel tells by itself: crossings of memory.high and stalls (PSI).
+/* What the kernel tells by itself: crossings of memory.high, stalls (PSI), changes of limits.
  *
- * The two files speak opposite dialects (measured; Documentation says neither): a memory.events
+ * The first two speak opposite dialects (measured; Documentation says neither): a memory.events
  * descriptor reports every change as EPOLLPRI|EPOLLERR and must be read to be quiet again; a PSI
  * trigger reports EPOLLPRI alone, must not be read, and EPOLLERR means that it died. */
 #include "supervisor/supervisor.h"
@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 
+#include "kernel/limitwatch.h"
 #include "kernel/psi.h"
 #include "report/journal.h"
 #include "util/cleanup.h"
@@ -219,6 +220,36 @@ void watch_worker(struct worker *w)
 	watch_stall(&w->stall);
 }
 
+static int on_limit_change(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct supervisor *s = userdata;
+
+	(void)source;
+	(void)events;
+	limitwatch_drain(fd);
+	s->limits_read_usec = 0;
+	supervisor_wake(s);
+	return 0;
+}
+
+/* Without a watch, limits are still read at any step that comes later than LIMITS_USEC. */
+static void watch_limits(struct supervisor *s)
+{
+	int r;
+
+	if (s->root.dir_fd < 0 || !s->memory)
+		return;
+	r = limitwatch_open(s->root.dir_fd, &s->limitwatch_fd);
+	if (r == -ENOENT)
+		return;
+	if (r == 0)
+		r = sd_event_add_io(s->event, &s->limit_changes, s->limitwatch_fd, EPOLLIN,
+				    on_limit_change, s);
+	if (r < 0)
+		journal_problem(0, r, "Cannot watch the limits of the pool: a new one is "
+				      "followed late");
+}
+
 void watch_pool(struct supervisor *s)
 {
 	s->pool_stall = (struct stall){ .supervisor = s, .scope = "pool", .fd = -1 };
@@ -228,10 +259,13 @@ void watch_pool(struct supervisor *s)
 	arm(s, AT_FDCWD, "/proc/pressure/memory", &s->host_stall.fd);
 	watch_stall(&s->pool_stall);
 	watch_stall(&s->host_stall);
+	watch_limits(s);
 }
 
 void unwatch_pool(struct supervisor *s)
 {
+	s->limit_changes = sd_event_source_disable_unref(s->limit_changes);
+	s->limitwatch_fd = close_fd(s->limitwatch_fd);
 	s->pool_stall.source = sd_event_source_disable_unref(s->pool_stall.source);
 	s->host_stall.source = sd_event_source_disable_unref(s->host_stall.source);
 	s->pool_stall.fd = close_fd(s->pool_stall.fd);

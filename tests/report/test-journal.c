@@ -46,6 +46,19 @@ Test(journal, pool)
 	expect_message("The pool shop serves");
 }
 
+Test(journal, limits)
+{
+	journal_limits(&(struct journal_limits){ 4, 128 << 20, 96 << 20, 640 << 20 });
+	take("pool", "6");
+	expect("TRIMTAB_STATE", "limits");
+	expect("TRIMTAB_WORKERS", "4");
+	expect("TRIMTAB_WORKER_MAX_BYTES", "134217728");
+	expect("TRIMTAB_TRIM_AT_BYTES", "100663296");
+	expect("TRIMTAB_BUDGET_BYTES", "671088640");
+	expect_message("4 workers of at most 128.0 MiB each, trimmed from 96.0 MiB on; budget "
+		       "640.0 MiB");
+}
+
 Test(journal, start)
 {
 	journal_worker_started(3, 4711, "worker-3", "first start");
