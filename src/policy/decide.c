@@ -389,6 +389,7 @@ static void fill_outlook(const struct round *r, struct slot_memory *s)
 	o->n_trims = trims->n_learned;
 	o->kept_permyriad = (uint32_t)trim_kept_permyriad(r->p, s);
 	o->held = s->hold.active;
+	o->hold_ended = s->hold.ended;
 	o->held_since_usec = s->hold.since_usec;
 	o->held_until_usec = s->hold.active ? tripwire_hold_end(r, s) : 0;
 }

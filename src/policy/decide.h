@@ -105,8 +105,9 @@ struct outlook {
 	uint64_t limit_bytes; /* this slot's own limit, loans included */
 	uint64_t loan_bytes;
 	bool held;
-	usec_t held_since_usec;
+	usec_t held_since_usec; /* the last hold's, where it has ended */
 	usec_t held_until_usec; /* at the latest */
+	enum reason hold_ended; /* how the last one did; REASON_NONE: there was none */
 	/* Its trims: */
 	usec_t pause_usec;	  /* longest hold of a lock expected of a trim now */
 	uint32_t n_skipped_trims; /* of this worker, by trim_max_pause */

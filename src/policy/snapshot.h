@@ -136,7 +136,9 @@ enum reason {
 	REASON_ARMED,	 /* set at the next mark */
 	REASON_CROSSED,	 /* raised out of the worker's way */
 	REASON_HELD,	 /* left in place so that the worker slows down */
-	REASON_RELEASED, /* a hold ended: time is up or it made no progress */
+	REASON_RELEASED, /* a hold ended: its time is up */
+	REASON_STUCK,	 /* a hold ended: it made no progress */
+	REASON_FELL,	 /* a hold ended: the worker came down */
 	REASON_LENT,	 /* memory.max raised out of the reserve */
 	REASON_REPAID,
 	REASON_CONFIGURED, /* a new leaf gets the limit as configured */

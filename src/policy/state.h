@@ -42,7 +42,8 @@ struct trim_memory {
 
 struct hold_memory {
 	bool active;
-	bool spent; /* ended without help: not again for this worker */
+	bool spent;	   /* ended without help: not again for this worker */
+	enum reason ended; /* how the last one did; REASON_NONE: there was none */
 	usec_t since_usec;
 	usec_t checked_usec;  /* start of the current progress window */
 	uint64_t high_events; /* at checked_usec */

@@ -297,14 +297,21 @@ usec_t tripwire_hold_end(const struct round *r, const struct slot_memory *s)
 	return u64_min(end, u64_max(early, s->hold.since_usec));
 }
 
-static void release(struct round *r, uint32_t i)
+static void end_hold(struct hold_memory *hold, enum reason reason)
+{
+	if (hold->active)
+		hold->ended = reason;
+	hold->active = false;
+}
+
+static void release(struct round *r, uint32_t i, enum reason reason)
 {
 	struct slot_memory *s = &r->p->slots[i];
 
-	s->hold.active = false;
+	end_hold(&s->hold, reason);
 	s->hold.spent = true;
 	r->p->last_release_usec = r->now;
-	set_tripwire(r, i, UINT64_MAX, REASON_RELEASED);
+	set_tripwire(r, i, UINT64_MAX, reason);
 }
 
 static void check_hold(struct round *r, uint32_t i)
@@ -314,16 +321,16 @@ static void check_hold(struct round *r, uint32_t i)
 	usec_t end = tripwire_hold_end(r, s);
 
 	if (s->tripwire_bytes < tripwire_ceiling(r->p, r->limits, s)) {
-		s->hold.active = false; /* it was lent headroom */
+		end_hold(&s->hold, REASON_LENT);
 		return;
 	}
 	if (r->now >= end) {
-		release(r, i);
+		release(r, i, REASON_RELEASED);
 		return;
 	}
 	if (r->now >= usec_add(s->hold.checked_usec, HOLD_WINDOW_USEC)) {
 		if (hold_is_stuck(s, seen)) {
-			release(r, i);
+			release(r, i, REASON_STUCK);
 			return;
 		}
 		hold_watch(&s->hold, s, seen, r->now);
@@ -392,7 +399,7 @@ void tripwire_observe(struct round *r)
 		 * From here on it may be held again. */
 		if (u64_add(s->charged_bytes, tripwire_step(r->limits, s) / 2) <
 		    s->tripwire_bytes)
-			s->hold.active = false;
+			end_hold(&s->hold, REASON_FELL);
 		if (s->hold.spent &&
 		    u64_add(s->charged_bytes, tripwire_step(r->limits, s)) <
 			    brake_line(r->p, r->limits, s))

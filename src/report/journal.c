@@ -188,7 +188,7 @@ void journal_restart_begun(const struct journal_plan *p, const char *how)
 	record_commit(r);
 }
 
-void journal_hold(const struct journal_plan *p, bool held, usec_t at_most_usec)
+void journal_hold(const struct journal_plan *p, bool held, usec_t usec)
 {
 	struct record *r;
 
@@ -197,13 +197,14 @@ void journal_hold(const struct journal_plan *p, bool held, usec_t at_most_usec)
 				 "Worker %u (pid %d) uses %s of %s and is slowed until its turn "
 				 "comes, for at most %s",
 				 p->worker, (int)p->pid, format_bytes(p->usage_bytes).s,
-				 format_bytes(p->limit_bytes).s, format_usec(at_most_usec).s);
+				 format_bytes(p->limit_bytes).s, format_usec(usec).s);
 	else
-		r = record_begin(EVENT_HOLD, LOG_NOTICE, "Worker %u (pid %d) is no longer slowed",
-				 p->worker, (int)p->pid);
+		r = record_begin(EVENT_HOLD, LOG_NOTICE,
+				 "Worker %u (pid %d) is no longer slowed, after %s: %s", p->worker,
+				 (int)p->pid, format_usec(usec).s, p->reason);
 	add_plan(r, p);
 	record_add(r, "TRIMTAB_HELD=%d", held);
-	record_add(r, "TRIMTAB_AT_MOST_USEC=%" PRIu64, held ? at_most_usec : 0);
+	record_add(r, held ? "TRIMTAB_AT_MOST_USEC=%" PRIu64 : "TRIMTAB_USEC=%" PRIu64, usec);
 	record_commit(r);
 }
 

@@ -100,8 +100,9 @@ void journal_restart_planned(const struct journal_plan *p);
 /* A restart begins. how: "surge", "drain", or "retire" where nothing replaces the worker. */
 void journal_restart_begun(const struct journal_plan *p, const char *how);
 
-/* A worker is slowed at its limit until its turn comes, for at most so long; or no longer. */
-void journal_hold(const struct journal_plan *p, bool held, usec_t at_most_usec);
+/* A worker is slowed at its limit until its turn comes, for at most so long; or no longer, after so
+ * long, for the reason that the plan gives. */
+void journal_hold(const struct journal_plan *p, bool held, usec_t usec);
 
 /* Whatever the policy decided, with the numbers behind it; for debugging, at that level. */
 void journal_decision(const struct journal_decision *d);

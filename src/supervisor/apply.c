@@ -136,7 +136,7 @@ static void report_hold(struct slot *slot, const struct outlook *o, usec_t now)
 	bool held = o->held && slot->worker;
 	struct journal_plan plan = {
 		.worker = slot->number,
-		.reason = reason_text(held ? REASON_HELD : REASON_RELEASED),
+		.reason = reason_text(held ? REASON_HELD : o->hold_ended),
 		.usage_bytes = o->usage_bytes,
 		.limit_bytes = o->limit_bytes,
 		.rate_bytes_per_sec = o->rate_bytes_per_sec,
@@ -145,10 +145,11 @@ static void report_hold(struct slot *slot, const struct outlook *o, usec_t now)
 	if (held == slot->held)
 		return;
 	slot->held = held;
-	if (!slot->worker)
+	if (!slot->worker || (!held && o->hold_ended == REASON_NONE))
 		return; /* it is gone, which is told elsewhere */
 	plan.pid = slot->worker->pid;
-	journal_hold(&plan, held, usec_sub(o->held_until_usec, now));
+	journal_hold(&plan, held, held ? usec_sub(o->held_until_usec, now)
+				       : usec_sub(now, o->held_since_usec));
 }
 
 /* Of each worker the first; status has the number. */

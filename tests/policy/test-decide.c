@@ -140,7 +140,7 @@ Test(decide, a_hold_without_progress_is_ended)
 		a = pool_action(&pool, ACTION_TRIPWIRE);
 	}
 	cr_assert_not_null(a, "held for ever");
-	cr_assert_eq(a->reason, REASON_RELEASED);
+	cr_assert_eq(a->reason, REASON_STUCK);
 	cr_assert_eq(a->bytes, UINT64_MAX);
 	cr_assert_leq(now, 27 * SEC);
 	pool_free(&pool);

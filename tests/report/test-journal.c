@@ -218,10 +218,13 @@ Test(journal, a_hold)
 
 Test(journal, the_end_of_a_hold)
 {
-	journal_hold(&plan, false, 0);
+	journal_hold(&plan, false, 5300000);
 	take("hold", "5");
 	expect("TRIMTAB_HELD", "0");
-	expect_message("Worker 3 (pid 4711) is no longer slowed");
+	expect("TRIMTAB_USEC", "5300000");
+	expect("TRIMTAB_AT_MOST_USEC", "(none)");
+	expect_message("Worker 3 (pid 4711) is no longer slowed, after 5.3 s: forecast to reach "
+		       "its limit");
 }
 
 Test(journal, a_decision)
