@@ -138,6 +138,11 @@ static int parse_options(struct cursor *c, struct arguments *a, const char **set
 			a->mode = RUN_VERSION;
 		} else if (take_word(c, "--dump-config")) {
 			a->mode = RUN_DUMP;
+		} else if ((r = take_option(c, '\0', "check-state", &value)) != 0) {
+			if (r < 0)
+				return bad(err, "%s needs a descriptor", word);
+			a->mode = RUN_CHECK_STATE;
+			a->state_fd = atoi(value);
 		} else if ((r = take_option(c, 'c', "config", &value)) != 0) {
 			if (r < 0)
 				return bad(err, "%s needs a file", word);
@@ -184,7 +189,7 @@ static int parse_verb(struct cursor *c, struct arguments *a, const char **sets,
 int arguments_parse(int argc, char **argv, struct arguments *ret, struct config_error *err)
 {
 	struct cursor c = { argv, argc, 1 };
-	struct arguments a = { .mode = RUN_POOL };
+	struct arguments a = { .mode = RUN_POOL, .argv = argv };
 	const char **sets = calloc((size_t)argc + 1, sizeof(*sets));
 	int r;
 

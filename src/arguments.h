@@ -8,6 +8,7 @@
 enum run_mode {
 	RUN_POOL,	/* gunicorn, exec, or -c alone */
 	RUN_CHECK,
+	RUN_CHECK_STATE,	/* --check-state: a trial before an upgrade */
 	RUN_DOCTOR,
 	RUN_DUMP,
 	RUN_HELP,
@@ -28,6 +29,8 @@ struct arguments {
 	size_t n_sets;
 	struct override *overrides;	/* -w, -b and the words after the verb */
 	size_t n_overrides;
+	char *const *argv;		/* all of it */
+	int state_fd;			/* of --check-state */
 	char *words;			/* gunicorn's or the command's words as one string */
 };
 

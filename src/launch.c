@@ -294,14 +294,13 @@ static int take_description(struct launch *l, const struct config *c, struct jso
 	return 0;
 }
 
-static int describe(struct launch *l, const struct config *c, size_t n_words,
-		    struct config_error *err)
+static int ask_gunicorn(struct launch *l, const struct config *c, size_t n_words,
+			struct config_error *err)
 {
 	char **argv = calloc(n_words + 5, sizeof(*argv));
 	struct environment_plan plan = { .extra = c->pool_env.items, .n_extra = c->pool_env.n,
 					 .pool = c->pool_name };
 	char **env = environment_new(environ, &plan);
-	auto_free char *text = NULL;
 	int status = 0, r = -ENOMEM;
 
 	if (argv && env) {
@@ -310,7 +309,8 @@ static int describe(struct launch *l, const struct config *c, size_t n_words,
 		argv[2] = (char *)"--describe";
 		argv[3] = (char *)"--";
 		memcpy(argv + 4, l->words, n_words * sizeof(*argv));
-		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, &text, &status);
+		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, &l->description,
+			&status);
 	}
 	free(argv);
 	(void)environment_free(env);
@@ -320,15 +320,24 @@ static int describe(struct launch *l, const struct config *c, size_t n_words,
 	if (r < 0)
 		return r;
 	if (status == DESCRIBE_PRINTED) {
-		(void)fputs(text, stdout);
+		(void)fputs(l->description, stdout);
 		return LAUNCH_PRINTED;
 	}
-	if (status != 0)
-		return config_blame(c, KEY_pool_gunicorn, 0, err,
-				    "gunicorn refuses its configuration; its own words are above");
+	return status == 0 ? 0
+			   : config_blame(c, KEY_pool_gunicorn, 0, err,
+					  "gunicorn refuses its configuration; its own words are "
+					  "above");
+}
 
-	struct json_object *o = json_tokener_parse(text);
+static int describe(struct launch *l, const struct config *c, size_t n_words,
+		    struct config_error *err)
+{
+	struct json_object *o;
+	int r = l->description ? 0 : ask_gunicorn(l, c, n_words, err);
 
+	if (r != 0)
+		return r;
+	o = json_tokener_parse(l->description);
 	if (!json_object_is_type(o, json_type_object)) {
 		json_object_put(o);
 		return config_blame(c, KEY_pool_gunicorn, 0, err,
@@ -422,7 +431,8 @@ static int find_preload(struct launch *l, const struct config *c, struct config_
 	return 0;
 }
 
-int launch_new(const struct config *c, struct launch **ret, struct config_error *err)
+int launch_new(const struct config *c, const char *description, struct launch **ret,
+	       struct config_error *err)
 {
 	struct launch *l = calloc(1, sizeof(*l));
 	int r;
@@ -438,6 +448,8 @@ int launch_new(const struct config *c, struct launch **ret, struct config_error 
 	l->graceful_usec = c->restart_graceful_timeout;
 	l->watchdog_usec = c->restart_watchdog == CONFIG_TIME_AUTO ? 0 : c->restart_watchdog;
 	r = copy_binds(l, c);
+	if (r == 0 && description && !(l->description = strdup(description)))
+		r = -ENOMEM;
 	if (r == 0)
 		r = find_preload(l, c, err);
 	if (r == 0)
@@ -465,6 +477,7 @@ struct launch *launch_free(struct launch *l)
 	free(l->preload);
 	free(l->what);
 	free(l->pidfile);
+	free(l->description);
 	free(l);
 	return NULL;
 }

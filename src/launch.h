@@ -34,6 +34,7 @@ struct launch {
 	size_t n_warnings;
 	char *hooks;		/* of gunicorn's master that the template runs: names, or NULL */
 	bool statsd;		/* the template sends how many workers there are */
+	char *description;	/* what gunicorn said of its settings, in JSON; NULL: not asked */
 };
 
 enum {
@@ -41,7 +42,9 @@ enum {
 	LAUNCH_PRINTED,			/* gunicorn printed what it was asked for (--version) */
 };
 
-/* Resolves everything. Returns 0 and *ret, a positive outcome above, or -errno. What gunicorn
- * says of its own configuration goes to stderr as it is. */
-int launch_new(const struct config *c, struct launch **ret, struct config_error *err);
+/* Resolves everything. description: that of an earlier launch, to go by it instead of asking
+ * gunicorn; or NULL. Returns 0 and *ret, a positive outcome above, or -errno. What gunicorn says of
+ * its own configuration goes to stderr as it is. */
+int launch_new(const struct config *c, const char *description, struct launch **ret,
+	       struct config_error *err);
 struct launch *launch_free(struct launch *l);

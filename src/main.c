@@ -9,6 +9,7 @@
 #include "config/describe.h"
 #include "doctor.h"
 #include "launch.h"
+#include "process/state.h"
 #include "supervisor/supervisor.h"
 
 enum { STATUS_USAGE = 2 };	/* sysexits has no better one; gunicorn and getopt use it too */
@@ -30,7 +31,8 @@ static const char usage[] =
 	"  -V, --version                the version\n"
 	"\n"
 	"Signals: TERM stops gracefully, INT and QUIT at once, HUP reloads and replaces the\n"
-	"workers one by one, TTIN and TTOU add and remove one, USR1 reopens the workers' logs.\n"
+	"workers one by one, TTIN and TTOU add and remove one, USR1 reopens the workers' logs,\n"
+	"USR2 has the program that is installed now take over in place.\n"
 	"\n"
 	"Keys:\n";
 
@@ -63,24 +65,68 @@ static int check_binds(const struct config *c, const struct launch *l, struct co
 	return 0;
 }
 
+static void free_all(struct state *state, struct launch *launch, struct config *config)
+{
+	(void)launch_free(launch);
+	config_free(config);
+	carry_close(state);
+}
+
+/* In the place of another trimtab, whose state this is. */
+static int go_on(const struct arguments *a, struct state *state)
+{
+	struct config_error err = { "" };
+	struct launch *launch = NULL;
+	struct config *config = NULL;
+	int r = upgrade_configure(state, &config, &launch, &err);
+
+	r = r == 0 ? supervisor_run(a, config, launch, state) : fail(r, &err);
+	carry_close(state);
+	return r;
+}
+
+/* A trial by the trimtab that runs: would that work? */
+static int check_state(const struct arguments *a)
+{
+	struct config_error err = { "" };
+	struct launch *launch = NULL;
+	struct config *config = NULL;
+	struct state state = { 0 };
+	int r = upgrade_read(a->state_fd, &state, &err);
+
+	if (r == 0)
+		r = upgrade_configure(&state, &config, &launch, &err);
+	if (r == 0)
+		r = puts(UPGRADE_PASSED TRIMTAB_VERSION) < 0 || fflush(stdout) != 0 ? EXIT_FAILURE
+										     : EXIT_SUCCESS;
+	else
+		r = fail(r, &err);
+	free_all(&state, launch, config);
+	return r;
+}
+
 static int run(const struct arguments *a)
 {
 	struct config_error err = { "" };
 	struct launch *launch = NULL;
 	struct config *config = NULL;
-	int r = arguments_configure(a, &config, &err);
+	struct state state;
+	int r = a->mode == RUN_POOL ? upgrade_receive(&state, &err) : 0;
 
+	if (r != 0)
+		return r > 0 ? go_on(a, &state) : fail(r, &err);
+	r = arguments_configure(a, &config, &err);
 	if (r == 0 && a->mode == RUN_DUMP) {
 		r = config_dump(config, stdout);
 		config_free(config);
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	}
 	if (r == 0)
-		r = launch_new(config, &launch, &err);
+		r = launch_new(config, NULL, &launch, &err);
 	if (r == 0)
 		r = check_binds(config, launch, &err);
 	if (r == 0 && a->mode == RUN_POOL)
-		return supervisor_run(a, config, launch);
+		return supervisor_run(a, config, launch, NULL);
 	if (r == 0)
 		r = check(config, launch);
 	else if (r == LAUNCH_PRINTED)
@@ -109,6 +155,9 @@ int main(int argc, char **argv)
 		break;
 	case RUN_DOCTOR:
 		r = doctor();
+		break;
+	case RUN_CHECK_STATE:
+		r = check_state(&a);
 		break;
 	case RUN_POOL:
 	case RUN_CHECK:

@@ -49,7 +49,7 @@ int request_parse(char *text, struct request *ret, const char **ret_error)
 		if (*word != '\0' && n < ELEMENTS(words))
 			words[n++] = word;
 	if (n == 0 || find_verb(words[0], &request.verb) < 0) {
-		*ret_error = "unknown verb; try status, explain, trim, recycle, reload or stop";
+		*ret_error = "unknown verb; try status, explain, trim, recycle, reload, upgrade or stop";
 		return -EINVAL;
 	}
 

@@ -340,6 +340,9 @@ static void show(const char *verb, struct json_object *reply)
 			     text(reply, "old_pid"), text(reply, "pid"));
 	else if (strcmp(verb, "reload") == 0)
 		(void)printf("reloading; the journal says how it goes\n");
+	else if (strcmp(verb, "upgrade") == 0)
+		(void)printf("trimtab %s took the place of %s\n", text(reply, "version"),
+			     text(reply, "from"));
 	else
 		(void)printf("stopped\n");
 }

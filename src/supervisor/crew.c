@@ -498,6 +498,19 @@ int worker_born(struct worker *w)
 	return 0;
 }
 
+int worker_resume(struct worker *w, usec_t deadline_usec, usec_t silence_usec)
+{
+	struct supervisor *s = w->supervisor;
+	int r = w->forking ? 0 : watch_exit(w);
+
+	if (r < 0)
+		return r;
+	watch_worker_again(w);
+	supervisor_arm(s, &w->deadline, deadline_usec, on_deadline, w);
+	supervisor_arm(s, &w->silence, silence_usec, on_silence, w);
+	return 0;
+}
+
 void worker_unborn(struct worker *w, int error)
 {
 	struct supervisor *s = w->supervisor;
@@ -608,7 +621,8 @@ int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 
 static bool is_ours(const struct supervisor *s, pid_t pid)
 {
-	if ((s->template && s->template->pid == pid) || (s->successor && s->successor->pid == pid))
+	if ((s->template && s->template->pid == pid) || (s->successor && s->successor->pid == pid) ||
+	    s->upgrade.pid == pid)
 		return true;
 	for (const struct worker *w = s->workers; w; w = w->next)
 		if (w->pid == pid || w->forking) /* it might be this one, unknown yet */

@@ -84,6 +84,7 @@ void stop(struct supervisor *s, bool graceful, const char *why)
 	if (s->phase == PHASE_STOPPING && graceful)
 		return;
 	if (s->phase != PHASE_EMPTYING && s->phase != PHASE_STOPPING) {
+		upgrade_forget(s);
 		journal_pool("stopping", "The pool %s stops%s: %s", s->config->pool_name,
 			     graceful ? "" : " at once", why);
 		record_notify_manager("STOPPING=1");
@@ -202,6 +203,13 @@ void reload_done(struct supervisor *s, const char *error)
 
 void reload(struct supervisor *s)
 {
+	/* After a package upgrade services are told to reload: that means trimtab itself too. */
+	if (!upgrade_is_due(s) || upgrade_begin(s, NULL, /* reload= */ true))
+		reload_now(s);
+}
+
+void reload_now(struct supervisor *s)
+{
 	int r;
 
 	if (s->phase != PHASE_STARTING && s->phase != PHASE_RUNNING)
@@ -253,6 +261,7 @@ static void pass_on(struct supervisor *s, int signal_number)
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
 {
 	struct supervisor *s = userdata;
+	const char *why;
 
 	(void)source;
 	journal_pool("signal", "Handling signal: SIG%s from process %d of user %d",
@@ -280,9 +289,9 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 		pass_on(s, SIGUSR1);
 		break;
 	case SIGUSR2:
-		journal_problem(0, 0, "SIGUSR2 asks for an upgrade in place, which this version does "
-				      "not do; with a systemd socket unit a restart loses no "
-				      "connection");
+		why = upgrade_begin(s, NULL, /* reload= */ false);
+		if (why)
+			journal_problem(0, 0, "No upgrade: %s", why);
 		break;
 	}
 	return 0;

@@ -46,25 +46,26 @@ static const int syslog_levels[] = {
 	[CONFIG_LOG_LEVEL_ERROR] = LOG_ERR,
 };
 
-static int open_records(struct supervisor *s)
-{
-	const struct config *c = s->config;
-	bool journal = c->log_target == CONFIG_LOG_TARGET_JOURNAL ||
-		       (c->log_target == CONFIG_LOG_TARGET_AUTO && record_stderr_is_journal());
-
-	return record_open(c->pool_name, journal ? RECORD_JOURNAL : RECORD_STDERR,
-			   c->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON : RECORD_TEXT,
-			   syslog_levels[c->log_level]);
-}
-
-/* ---- ourselves ---- */
-
 static bool is_managed(void)
 {
 	const char *exec_pid = getenv("SYSTEMD_EXEC_PID");
 
 	return getenv("NOTIFY_SOCKET") || (exec_pid && atoi(exec_pid) == getpid());
 }
+
+int setup_records(struct supervisor *s)
+{
+	const struct config *c = s->config;
+	bool journal = c->log_target == CONFIG_LOG_TARGET_JOURNAL ||
+		       (c->log_target == CONFIG_LOG_TARGET_AUTO && record_stderr_is_journal());
+
+	s->managed = is_managed();
+	return record_open(c->pool_name, journal ? RECORD_JOURNAL : RECORD_STDERR,
+			   c->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON : RECORD_TEXT,
+			   syslog_levels[c->log_level]);
+}
+
+/* ---- ourselves ---- */
 
 static void read_text(const char *path, char *text, size_t size)
 {
@@ -75,14 +76,19 @@ static void read_text(const char *path, char *text, size_t size)
 	text[strcspn(text, "\n")] = '\0';
 }
 
-/* The supervisor must survive what its workers do to memory. What is refused is done without. */
-static void protect_ourselves(struct supervisor *s)
+/* The supervisor must survive what its workers do to memory. What is refused is done without. Once:
+ * whoever takes its place would read back what is written here. */
+static void protect_score(struct supervisor *s)
 {
 	auto_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
 	read_text("/proc/self/oom_score_adj", s->oom_score_adj, sizeof(s->oom_score_adj));
 	if (fd < 0 || write(fd, "-900", 4) != 4)
 		s->oom_score_adj[0] = '\0'; /* not changed: nothing to undo in workers */
+}
+
+void setup_protection(struct supervisor *s)
+{
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (s->memory)
@@ -273,7 +279,7 @@ static int bind_sockets(struct supervisor *s)
 }
 
 /* Names for LISTEN_FDNAMES: the addresses, with what would end a name replaced. */
-static int name_sockets(struct supervisor *s)
+int setup_socket_names(struct supervisor *s)
 {
 	size_t room = 1, n = 0;
 
@@ -302,7 +308,7 @@ static int prepare_sockets(struct supervisor *s)
 	for (size_t i = 0; i < s->n_sockets; i++)
 		journal_pool("listening", "Listening on %s%s", s->sockets[i].name,
 			     s->sockets[i].inherited ? ", inherited" : "");
-	return name_sockets(s);
+	return setup_socket_names(s);
 }
 
 /* ---- runtime directory, notification and control sockets ---- */
@@ -346,6 +352,13 @@ static int make_path(char *path, size_t size, const char *format, ...)
 	n = vsnprintf(path, size, format, args);
 	va_end(args);
 	return n >= 0 && (size_t)n < size ? 0 : -ENAMETOOLONG;
+}
+
+int setup_notify(struct supervisor *s)
+{
+	int r = sd_event_add_io(s->event, &s->notify, s->notify_fd, EPOLLIN, on_notify, s);
+
+	return r < 0 ? r : sd_event_source_set_priority(s->notify, PRIORITY_NOTIFY);
 }
 
 static int prepare_runtime(struct supervisor *s)
@@ -393,10 +406,7 @@ static int prepare_runtime(struct supervisor *s)
 	}
 	s->notify_fd = r;
 	remove_old_bells(s);
-	r = sd_event_add_io(s->event, &s->notify, s->notify_fd, EPOLLIN, on_notify, s);
-	if (r < 0)
-		return r;
-	return sd_event_source_set_priority(s->notify, PRIORITY_NOTIFY);
+	return setup_notify(s);
 }
 
 /* ---- limits ---- */
@@ -478,13 +488,9 @@ int setup_slot(struct supervisor *s, struct slot *slot)
 	return setup_environment(slot);
 }
 
-static int prepare_slots(struct supervisor *s)
+int setup_capacity(struct supervisor *s, unsigned capacity)
 {
-	int r;
-
-	s->target = s->launch->workers;
-	/* Room for SIGTTIN; all memory is taken now, none when it matters. */
-	s->capacity = s->target * 2 > 64 ? s->target * 2 : 64;
+	s->capacity = capacity;
 	s->slots = calloc(s->capacity, sizeof(*s->slots));
 	s->seen = calloc(s->capacity, sizeof(*s->seen));
 	s->decision.actions = calloc((size_t)s->capacity * 4 + 8, sizeof(*s->decision.actions));
@@ -497,6 +503,18 @@ static int prepare_slots(struct supervisor *s)
 					     .number = i + 1,
 					     .output_fd = -1,
 					     .planned_usec = USEC_NEVER };
+	return 0;
+}
+
+static int prepare_slots(struct supervisor *s)
+{
+	int r;
+
+	s->target = s->launch->workers;
+	/* Room for SIGTTIN; all memory is taken now, none when it matters. */
+	r = setup_capacity(s, s->target * 2 > 64 ? s->target * 2 : 64);
+	if (r < 0)
+		return r;
 	for (; s->n_slots < s->target; s->n_slots++) {
 		r = setup_slot(s, &s->slots[s->n_slots]);
 		if (r < 0)
@@ -527,8 +545,7 @@ int setup(struct supervisor *s)
 {
 	int r;
 
-	s->managed = is_managed();
-	r = open_records(s);
+	r = setup_records(s);
 	if (r < 0)
 		return r;
 	journal_pool("starting", "trimtab %s starts the pool %s: %s", TRIMTAB_VERSION,
@@ -552,7 +569,8 @@ int setup(struct supervisor *s)
 		r = prepare_slots(s);
 	if (r < 0)
 		return r;
-	protect_ourselves(s);
+	protect_score(s);
+	setup_protection(s);
 	watch_pool(s); /* before limits are read: no change falls between the two */
 	setup_limits(s);
 	report_feasibility(s);

@@ -112,6 +112,7 @@ static int prepare_loop(struct supervisor *s)
 
 static void supervisor_done(struct supervisor *s)
 {
+	upgrade_forget(s);
 	teardown(s);
 	s->step = sd_event_source_disable_unref(s->step);
 	s->timer = sd_event_source_disable_unref(s->timer);
@@ -122,8 +123,19 @@ static void supervisor_done(struct supervisor *s)
 	config_free(TAKE(s->config));
 }
 
+static int start(struct supervisor *s, struct state *state)
+{
+	int r = state ? carry_in(s, state) : setup(s);
+
+	if (r >= 0 && state) {
+		upgrade_done(s, state);
+		carry_close(state);
+	}
+	return r;
+}
+
 int supervisor_run(const struct arguments *arguments, struct config *config,
-		   struct launch *launch)
+		   struct launch *launch, struct state *state)
 {
 	struct supervisor s = {
 		.arguments = arguments,
@@ -135,13 +147,14 @@ int supervisor_run(const struct arguments *arguments, struct config *config,
 		.host_stall.fd = -1,
 		.template_output_fd = -1,
 		.generation = 1,
+		.upgrade = { .pidfd = -1, .answer_fd = -1 },
 		.root = POOL_NONE,
 	};
 	int r;
 
 	r = prepare_loop(&s);
 	if (r >= 0)
-		r = setup(&s);
+		r = start(&s, state);
 	if (r >= 0) {
 		supervisor_wake(&s);
 		r = sd_event_loop(s.event);

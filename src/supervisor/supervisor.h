@@ -9,7 +9,8 @@
  *
  * crew.c holds the life of one worker from spawn to exit, watch.c what the kernel tells by itself,
  * trim.c the one trim that may be under way, verbs.c what operators ask, reload.c signals that
- * change the pool, setup.c everything between "configured" and "running". */
+ * change the pool, setup.c everything between "configured" and "running", upgrade.c the change of
+ * program in place and carry.c what it takes along. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,6 +36,7 @@
 #include "process/trimpage.h"
 #include "util/time.h"
 
+struct state;
 struct supervisor;
 struct slot;
 
@@ -62,7 +64,8 @@ struct stall {
 	sd_event_source *source;
 };
 
-/* One process, from spawn to its end. */
+/* One process, from spawn to its end. What is added to this or to the structs below and must outlive
+ * an upgrade goes into process/state.def and carry.c too. */
 struct worker {
 	struct supervisor *supervisor;
 	struct slot *slot;
@@ -138,6 +141,19 @@ struct trim_under_way {
 	sd_event_source *timer;
 };
 
+/* The next program in our place, while it is tried out. */
+struct upgrade {
+	pid_t pid;			/* of the trial; 0: none */
+	int pidfd, answer_fd;
+	usec_t asked_usec;
+	bool reload;			/* was asked for: the upgrade comes first */
+	struct control_client *client;
+	dev_t device;			/* the file that was tried */
+	ino_t inode;
+	struct timespec changed;
+	sd_event_source *child, *deadline, *turn;
+};
+
 struct supervisor {
 	const struct arguments *arguments;
 	struct config *config;
@@ -188,6 +204,7 @@ struct supervisor {
 	struct worker *workers;
 	struct trim_under_way trim;
 	enum trimtab_allocator trim_allocator; /* of the last worker that answered */
+	struct upgrade upgrade;
 
 	struct stall pool_stall, host_stall;
 	uint64_t own_stall_total_usec;	/* the pool's, when the host last reported */
@@ -210,9 +227,10 @@ enum {
 };
 
 /* Runs a pool until it is told to stop. Takes config and launch over; arguments make the
- * configuration anew on reload. Returns the exit status. */
+ * configuration anew on reload. state: of the supervisor whose place it takes, or NULL; emptied
+ * once that is done. Returns the exit status. */
 int supervisor_run(const struct arguments *arguments, struct config *config,
-		   struct launch *launch);
+		   struct launch *launch, struct state *state);
 
 /* ---- supervisor.c ---- */
 
@@ -231,6 +249,12 @@ void teardown(struct supervisor *s);
 /* Resolves the configuration to numbers, again whenever it or the host's limits change; reports
  * what is new. */
 void setup_limits(struct supervisor *s);
+/* Its parts, for carry.c. They return 0 or -errno. */
+int setup_records(struct supervisor *s);
+int setup_socket_names(struct supervisor *s);
+int setup_notify(struct supervisor *s);
+int setup_capacity(struct supervisor *s, unsigned capacity);
+void setup_protection(struct supervisor *s);
 /* Prepares what a slot keeps for all its workers. Returns 0 or -errno. */
 int setup_slot(struct supervisor *s, struct slot *slot);
 /* (Re)builds the environment that the slot's next worker gets. Returns 0 or -ENOMEM. */
@@ -276,6 +300,9 @@ int on_orphan(sd_event_source *source, const struct signalfd_siginfo *si, void *
 int worker_born(struct worker *w);
 /* The template will not make this worker after all. */
 void worker_unborn(struct worker *w, int error);
+/* Watches a worker of the supervisor before us; its timers fire when that one's would have. 0 or
+ * -errno. */
+int worker_resume(struct worker *w, usec_t deadline_usec, usec_t silence_usec);
 
 /* ---- template.c ---- */
 
@@ -285,6 +312,8 @@ int template_start(struct supervisor *s);
 bool template_is_awaited(const struct supervisor *s);
 /* Asks it for this worker. 0, or -errno: the worker is to be executed instead. */
 int template_fork(struct worker *w);
+/* Hears what it says and when it ends, and kills it at the deadline. 0 or -errno. */
+int template_watch(struct template *t, usec_t deadline_usec);
 /* Starts the successor of a reload; reload_done() follows. 0 or -errno. */
 int template_renew(struct supervisor *s);
 /* The pool stops: ends it, unless hooks of gunicorn's master are to hear of each worker's end. */
@@ -305,6 +334,9 @@ void watch_worker(struct worker *w);
  * it, is written, and lets go of both. */
 void watch_pool(struct supervisor *s);
 void unwatch_pool(struct supervisor *s);
+/* The same for what the supervisor before us has armed. */
+void watch_worker_again(struct worker *w);
+void watch_pool_again(struct supervisor *s);
 /* Write memory.high, memory.max, and remember it. */
 void set_tripwire(struct worker *w, uint64_t bytes);
 void set_limit(struct worker *w, uint64_t bytes);
@@ -323,6 +355,8 @@ void trim_came_late(struct worker *w);
 void trim_came_plain(struct worker *w);
 /* The worker is gone or will not answer. */
 void trim_forget(struct worker *w);
+/* Waits on for the answer to a trim that the supervisor before us asked for. */
+void trim_resume(struct supervisor *s, usec_t deadline_usec);
 
 /* ---- verbs.c ---- */
 
@@ -345,9 +379,46 @@ const char *explain_futility(const struct supervisor *s);
 
 int watch_signals(struct supervisor *s);
 void reload(struct supervisor *s);
+/* By the program that runs, whatever is installed. */
+void reload_now(struct supervisor *s);
 /* The new generation is known to load (error NULL), or does not. */
 void reload_done(struct supervisor *s, const char *error);
 /* graceful: serve the queue, then drain; else end as fast as workers can. */
 void stop(struct supervisor *s, bool graceful, const char *why);
 /* Ends the loop once the last worker is gone. */
 void stop_if_empty(struct supervisor *s);
+
+/* ---- upgrade.c ---- */
+
+/* Tries the program that is installed now, and has it take our place when it passes. client: waits
+ * for the outcome, or NULL. Returns NULL, or why not (static). */
+const char *upgrade_begin(struct supervisor *s, struct control_client *client, bool reload);
+/* Whether the program that runs is no longer the one that is installed. */
+bool upgrade_is_due(const struct supervisor *s);
+/* No more: the pool stops. */
+void upgrade_forget(struct supervisor *s);
+/* We are the new program, and all of state is in place: says so to whoever waits. */
+void upgrade_done(struct supervisor *s, const struct state *state);
+
+/* The other side, for main. upgrade_receive() takes the state that was left for this very process:
+ * 1 and *ret, 0 when there is none, or -errno with err->text. upgrade_read() takes one to try. Both
+ * leave every descriptor in it CLOEXEC. */
+int upgrade_receive(struct state *ret, struct config_error *err);
+int upgrade_read(int fd, struct state *ret, struct config_error *err);
+/* Configuration and launch as the old program had them. 0, CONFIG_BAD with err->text, or -errno. */
+int upgrade_configure(const struct state *state, struct config **ret_config,
+		      struct launch **ret_launch, struct config_error *err);
+/* What a trial says when it has passed; anything else is a failure. */
+#define UPGRADE_PASSED "trimtab takes this state: "
+
+/* ---- carry.c ---- */
+
+/* Fills *ret with everything that the next program needs. final: the writer is held, and what it reads
+ * goes along. Files made for it are ret's to close: carry_close(). Returns 0 or -errno. */
+int carry_out(struct supervisor *s, bool final, struct state *ret);
+void carry_close(struct state *state);
+/* Whether it can be taken here, config and launch being the ones it names. 0, or -errno with
+ * err->text. */
+int carry_check(const struct state *state, struct config_error *err);
+/* Takes it, in place of setup(). 0 or -errno, reported. */
+int carry_in(struct supervisor *s, const struct state *state);

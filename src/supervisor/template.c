@@ -309,6 +309,23 @@ static void prepare_template_leaf(struct supervisor *s)
 		(void)cgroup_write(s->template_leaf->dir_fd, "memory.low", "max");
 }
 
+int template_watch(struct template *t, usec_t deadline_usec)
+{
+	struct supervisor *s = t->supervisor;
+	int r = sd_event_add_child_pidfd(s->event, &t->child, t->pidfd, WEXITED, on_template_exit,
+					 t);
+
+	if (r >= 0)
+		r = sd_event_add_io(s->event, &t->answers, t->fd, EPOLLIN, on_answer, t);
+	if (r < 0)
+		return r;
+	/* Whose child has spoken must be known before what it said is heard. */
+	(void)sd_event_source_set_priority(t->answers, PRIORITY_NOTIFY - 1);
+	(void)sd_event_source_set_priority(t->child, PRIORITY_CHILD);
+	supervisor_arm(s, &t->deadline, deadline_usec, on_patience_over, t);
+	return 0;
+}
+
 static int start(struct supervisor *s, const char *purpose, struct template **ret)
 {
 	CLEANUP(cleanup_template) struct template *t = calloc(1, sizeof(*t));
@@ -351,19 +368,11 @@ static int start(struct supervisor *s, const char *purpose, struct template **re
 	free(argv);
 	if (r < 0)
 		return r;
-	r = sd_event_add_child_pidfd(s->event, &t->child, t->pidfd, WEXITED, on_template_exit, t);
-	if (r >= 0)
-		r = sd_event_add_io(s->event, &t->answers, t->fd, EPOLLIN, on_answer, t);
+	r = template_watch(t, usec_add(t->started_usec, s->config->restart_boot_timeout));
 	if (r < 0) {
 		kill_template(t);
 		return r;
 	}
-	/* Whose child has spoken must be known before what it said is heard. */
-	(void)sd_event_source_set_priority(t->answers, PRIORITY_NOTIFY - 1);
-	(void)sd_event_source_set_priority(t->child, PRIORITY_CHILD);
-	supervisor_arm(s, &t->deadline,
-		       usec_add(t->started_usec, s->config->restart_boot_timeout),
-		       on_patience_over, t);
 	*ret = TAKE(t);
 	return 0;
 }

@@ -196,3 +196,8 @@ void trim_forget(struct worker *w)
 	answer_trim(w->slot, "the worker ended", 0, 0, 0);
 	end(w->supervisor);
 }
+
+void trim_resume(struct supervisor *s, usec_t deadline_usec)
+{
+	supervisor_arm(s, &s->trim.timer, deadline_usec, on_no_answer, s);
+}

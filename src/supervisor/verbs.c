@@ -311,6 +311,7 @@ struct json_object *handle_request(void *userdata, const struct request *request
 				   struct control_client *client)
 {
 	struct supervisor *s = userdata;
+	const char *why;
 
 	switch (request->verb) {
 	case VERB_STATUS:
@@ -324,6 +325,9 @@ struct json_object *handle_request(void *userdata, const struct request *request
 	case VERB_RELOAD:
 		reload(s);
 		return control_ok();
+	case VERB_UPGRADE:
+		why = upgrade_begin(s, client, /* reload= */ false);
+		return why ? control_error("no upgrade: %s", why) : NULL;
 	case VERB_STOP:
 		if (s->stop_client)
 			return control_error("the pool is stopping already");
@@ -342,6 +346,8 @@ void forget_client(void *userdata, struct control_client *client)
 
 	if (s->stop_client == client)
 		s->stop_client = NULL;
+	if (s->upgrade.client == client)
+		s->upgrade.client = NULL;
 	for (unsigned i = 0; i < s->n_slots; i++) {
 		struct slot *slot = &s->slots[i];
 

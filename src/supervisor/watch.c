@@ -91,15 +91,10 @@ static int on_memory_event(sd_event_source *source, int fd, uint32_t events, voi
 	return 0;
 }
 
-static void watch_events(struct worker *w)
+static void add_events(struct worker *w)
 {
-	struct cgroup_events now;
 	int r;
 
-	if (cgroup_open_events(w->leaf->dir_fd, &w->events_fd) != 0)
-		return;
-	if (cgroup_read_events(w->events_fd, &now) == 0)
-		w->high_events = now.high;
 	r = sd_event_add_io(w->supervisor->event, &w->events, w->events_fd, EPOLLPRI,
 			    on_memory_event, w);
 	if (r >= 0)
@@ -107,6 +102,17 @@ static void watch_events(struct worker *w)
 	else
 		journal_problem(w->slot->number, r, "Cannot watch the memory of worker %u",
 				w->slot->number);
+}
+
+static void watch_events(struct worker *w)
+{
+	struct cgroup_events now;
+
+	if (cgroup_open_events(w->leaf->dir_fd, &w->events_fd) != 0)
+		return;
+	if (cgroup_read_events(w->events_fd, &now) == 0)
+		w->high_events = now.high;
+	add_events(w);
 }
 
 /* ---- stalls ---- */
@@ -176,18 +182,24 @@ static void arm(struct supervisor *s, int dir_fd, const char *file, int *fd)
 		*fd = -1;
 }
 
-static void watch_stall(struct stall *stall)
+static void add_stall(struct stall *stall)
 {
-	struct psi psi;
-
 	if (stall->fd < 0)
 		return;
-	stall->total_usec = psi_read_fd(stall->fd, &psi) < 0 ? 0 : psi.some_total_usec;
 	if (sd_event_add_io(stall->supervisor->event, &stall->source, stall->fd, EPOLLPRI,
 			    on_stall, stall) < 0)
 		return;
 	(void)sd_event_source_set_priority(stall->source, PRIORITY_MEMORY);
 	(void)sd_event_source_set_ratelimit(stall->source, USEC_PER_SEC, PRESSURE_BURST);
+}
+
+static void watch_stall(struct stall *stall)
+{
+	struct psi psi;
+
+	if (stall->fd >= 0)
+		stall->total_usec = psi_read_fd(stall->fd, &psi) < 0 ? 0 : psi.some_total_usec;
+	add_stall(stall);
 }
 
 /* The leaf keeps its trigger from one worker to the next. */
@@ -270,4 +282,34 @@ void unwatch_pool(struct supervisor *s)
 	s->host_stall.source = sd_event_source_disable_unref(s->host_stall.source);
 	s->pool_stall.fd = close_fd(s->pool_stall.fd);
 	s->host_stall.fd = close_fd(s->host_stall.fd);
+}
+
+/* ---- for a supervisor in the place of another ---- */
+
+static void add_again(struct stall *stall, struct supervisor *s, struct worker *w,
+		      const char *scope)
+{
+	stall->supervisor = s;
+	stall->worker = w;
+	stall->scope = scope;
+	add_stall(stall);
+}
+
+/* The counts stay what they were, so what happened while nobody looked is news: both files tell of it
+ * as soon as they are waited on. */
+void watch_worker_again(struct worker *w)
+{
+	if (w->forking)
+		return; /* worker_born() will watch it */
+	if (w->events_fd >= 0)
+		add_events(w);
+	w->stall.fd = w->leaf ? w->leaf->pressure_fd : -1;
+	add_again(&w->stall, w->supervisor, w, "worker");
+}
+
+void watch_pool_again(struct supervisor *s)
+{
+	add_again(&s->pool_stall, s, NULL, "pool");
+	add_again(&s->host_stall, s, NULL, "host");
+	watch_limits(s);
 }

@@ -305,12 +305,6 @@ class Others(Case):
         until(lambda: pool.get() and os.path.exists(log) and os.path.getsize(log),
               "a new log file")
 
-    def test_usr2_is_answered_and_survived(self):
-        pool = self.echo("ready").wait_ready()
-        pool.send(signal.SIGUSR2)
-        pool.wait("problem", MESSAGE=lambda m: "SIGUSR2" in m)
-        self.assertEqual(pool.get().status, 200)
-
     def test_winch_and_pipe_are_ignored(self):
         pool = self.echo("ready").wait_ready()
         pool.send(signal.SIGWINCH)
