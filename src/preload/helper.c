@@ -18,6 +18,7 @@
 #include "preload/plain.h"
 #include "preload/pymalloc.h"
 #include "preload/python.h"
+#include "preload/ruby.h"
 #include "preload/self.h"
 #include "preload/thread.h"
 
@@ -67,11 +68,17 @@ static unsigned gc_wait_msec(void)
 
 static enum trimtab_gc_result collect(void)
 {
-	enum trimtab_gc_result result = python_collect(gc_wait_msec());
+	enum trimtab_gc_result result = ruby_is_there() ? ruby_collect(gc_wait_msec())
+							: python_collect(gc_wait_msec());
 
 	if (result == TRIMTAB_GC_TIMEOUT)
 		helper.late_pause_nsec = FIRST_LATE_PAUSE_NSEC;
 	return result;
+}
+
+static bool collection_is_due(void)
+{
+	return python_collection_is_due() || ruby_collection_is_due();
 }
 
 typedef enum trimtab_pymalloc arenas_fn(unsigned wait_msec, struct pymalloc_result *ret);
@@ -322,7 +329,7 @@ static void *helper_main(void *unused)
 			serve_request(request);
 		else if (plain_take())
 			serve_plain();
-		else if (helper.late_pause_nsec > 0 && !python_collection_is_due())
+		else if (helper.late_pause_nsec > 0 && !collection_is_due())
 			trim_after_late_collection();
 		else
 			wait_for_request();

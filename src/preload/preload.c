@@ -18,6 +18,7 @@
 #include "preload/pressure.h"
 #include "preload/pymalloc.h"
 #include "preload/python.h"
+#include "preload/ruby.h"
 #include "trimtab/preload.h"
 
 static int start(struct trimtab_page *page)
@@ -44,6 +45,7 @@ static void come_alive(const char *page_variable)
 	if (!page)
 		return;
 	python_detect();
+	ruby_detect();
 	pymalloc_watch();
 	(void)start(page);
 }
