@@ -73,7 +73,12 @@ class Journal:
 
 
 def seconds(record):
-    """When journald took the record, on the monotonic clock."""
+    """When the record was sent, on the monotonic clock. When journald took it, which may be
+    seconds later in a busy guest, counts only where the sender's time is not known."""
+    if "_SOURCE_REALTIME_TIMESTAMP" in record:
+        # Nobody sets the guest's clock.
+        since_boot = time.time() - time.monotonic()
+        return int(record["_SOURCE_REALTIME_TIMESTAMP"]) / MICROSECONDS - since_boot
     return int(record["__MONOTONIC_TIMESTAMP"]) / MICROSECONDS
 
 
