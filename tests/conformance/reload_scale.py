@@ -4,7 +4,7 @@ import signal
 
 from pools import descriptors, until
 from servers import HOOKS, is_alive
-from trial import behaviour, pending
+from trial import NO_CONTROL, behaviour, pending
 
 
 @behaviour(17, "HUP: as many fresh workers, still serving, the same master")
@@ -232,7 +232,42 @@ def all_signals(t):
     t.equal(server.stop(signal.SIGQUIT), 0)
 
 
-pending(32, "USR2 starts the new version on the same sockets", "SIGUSR2 is refused with advice")
-pending(33, "a second USR2 meanwhile is refused", "SIGUSR2 is refused with advice")
-pending(34, "the pidfile during an upgrade; both generations answer; a way back",
-        "SIGUSR2 is refused with advice")
+IN_PLACE = "in place: the same process and its workers go on, and there is nothing to end"
+
+
+@behaviour(32, "USR2: the version that is installed now goes on with the same sockets",
+           gunicorn=NO_CONTROL, differs=IN_PLACE)
+def usr2(t):
+    server = t.started(2)
+    before, address = server.workers(), server.address
+    server.send(signal.SIGUSR2)
+    server.wait_text("took the place of")
+    t.equal(server.workers(), before, "workers")
+    t.check(int(server.get(address=address).text) in before, "answered by another")
+    t.check(not server.has_ended(), "the process ended")
+    t.equal(server.stop(), 0)
+
+
+@behaviour(33, "a second USR2 meanwhile does no harm", gunicorn=NO_CONTROL, differs=IN_PLACE)
+def usr2_twice(t):
+    server = t.started(1)
+    before = server.workers()
+    for count in range(1, 4):
+        server.send(signal.SIGUSR2)
+        server.wait_text("(?i)handling signal: sigusr2", count)
+    server.wait_text("took the place of")
+    t.equal(server.workers(), before, "workers")
+    t.equal(server.stop(), 0)
+
+
+@behaviour(34, "the pidfile during and after an upgrade", gunicorn=NO_CONTROL, differs=IN_PLACE)
+def usr2_pidfile(t):
+    path = t.path("pidfile")
+    server = t.started(1, "-p", path)
+    before = t.read("pidfile")
+    server.send(signal.SIGUSR2)
+    server.wait_text("took the place of")
+    t.equal(t.read("pidfile"), before, "pidfile")
+    t.check(not os.path.exists(path + ".2"), "there is a second pidfile")
+    t.equal(server.stop(), 0)
+    t.check(not os.path.exists(path), "the pidfile was left")
