@@ -171,13 +171,10 @@ static int parse_verb(struct cursor *c, struct arguments *a, const char **sets,
 	if (take_word(c, "exec"))
 		return parse_exec(c, a, err);
 	if (take_word(c, "check") || take_word(c, "doctor")) {
-		bool check = strcmp(c->argv[c->at - 1], "check") == 0;
-
-		a->mode = check ? RUN_CHECK : RUN_DOCTOR;
+		a->mode = strcmp(c->argv[c->at - 1], "check") == 0 ? RUN_CHECK : RUN_DOCTOR;
 		r = parse_options(c, a, sets, err);
 		if (r == 0 && c->at < c->argc)
-			return check ? parse_verb(c, a, sets, err)
-				     : bad(err, "trimtab doctor takes no %s", c->argv[c->at]);
+			return parse_verb(c, a, sets, err);
 		return r;
 	}
 	if (c->at < c->argc)

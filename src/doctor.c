@@ -11,7 +11,19 @@
 #include "util/cleanup.h"
 #include "util/format.h"
 
-int doctor(void)
+static void show_program(const struct launch *launch)
+{
+	(void)printf("\npool: %s\n", launch->what);
+	if (!launch->preload)
+		(void)printf("%-4s %-16s [trim] preload-library is off, or the library is not "
+			     "installed\n", "no", "trims");
+	else if (launch->untrimmable)
+		(void)printf("%-4s %-16s %s\n", "no", "trims", launch->untrimmable);
+	else
+		(void)printf("%-4s %-16s by %s\n", "yes", "trims", launch->preload);
+}
+
+int doctor(const struct launch *launch)
 {
 	struct capability_state states[N_CAPABILITIES];
 	struct pool pool = POOL_NONE;
@@ -35,6 +47,8 @@ int doctor(void)
 				      "limits set by the kernel.");
 	if (r == 0)
 		(void)pool_close(&pool);
+	if (launch)
+		show_program(launch);
 	return full ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -62,6 +76,8 @@ int check(const struct config *config, const struct launch *launch)
 		     format_bytes(limits.reserve_bytes).s);
 	(void)printf("  mode: %s\n", states[CAPABILITY_MEMORY].there ? "full control"
 								       : "degraded; see trimtab doctor");
+	if (launch->untrimmable)
+		(void)printf("  warning: %s\n", launch->untrimmable);
 	for (size_t i = 0; i < launch->n_warnings; i++)
 		(void)printf("  warning: %s\n", launch->warnings[i]);
 	n = limits_contradictions(config, &limits, launch->workers, USEC_NEVER, 0, found);

@@ -18,6 +18,7 @@
 
 #include "config/words.h"
 #include "process/environment.h"
+#include "process/program.h"
 #include "util/cleanup.h"
 
 enum {
@@ -431,6 +432,24 @@ static int find_preload(struct launch *l, const struct config *c, struct config_
 	return 0;
 }
 
+/* By the file alone; a wrapper script may still execute anything. */
+static int judge_program(struct launch *l)
+{
+	struct program program;
+	const char *problem;
+
+	if (!l->preload)
+		return 0;
+	program_examine(l->program, l->uid == (uid_t)-1 ? geteuid() : l->uid,
+			l->gid == (gid_t)-1 ? getegid() : l->gid, &program);
+	problem = program_problem(program.kind);
+	if (problem &&
+	    asprintf(&l->untrimmable, "%s %s: the library that trims is not loaded into it, so its "
+				      "workers can only be replaced", program.path, problem) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
 int launch_new(const struct config *c, const char *description, struct launch **ret,
 	       struct config_error *err)
 {
@@ -454,6 +473,8 @@ int launch_new(const struct config *c, const char *description, struct launch **
 		r = find_preload(l, c, err);
 	if (r == 0)
 		r = c->pool_gunicorn ? prepare_gunicorn(l, c, err) : prepare_command(l, c, err);
+	if (r == 0)
+		r = judge_program(l);
 	if (r != 0) {
 		(void)launch_free(l);
 		return r;
@@ -468,6 +489,7 @@ struct launch *launch_free(struct launch *l)
 		return NULL;
 	free_texts(l->binds, l->n_binds);
 	free_texts(l->warnings, l->n_warnings);
+	free(l->untrimmable);
 	free(l->hooks);
 	free(l->argv);
 	config_free_words(l->words);

@@ -18,6 +18,7 @@ struct launch {
 	bool gunicorn;
 	enum config_preload preload_mode;
 	char *preload;		/* the library to preload, or NULL */
+	char *untrimmable;	/* why that library will not be loaded, a sentence, or NULL */
 	unsigned workers;
 	char **binds;		/* addresses as text */
 	size_t n_binds;

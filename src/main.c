@@ -22,7 +22,8 @@ static const char usage[] =
 	"                                                 any program that takes LISTEN_FDS\n"
 	"  trimtab [OPTIONS] -c FILE                      a pool from an INI file\n"
 	"  trimtab check [OPTIONS] [-c FILE | gunicorn ...]  say whether that would start\n"
-	"  trimtab doctor                                 say what this host allows, and remedies\n"
+	"  trimtab doctor [-c FILE | gunicorn ...]        say what this host allows, and remedies;\n"
+	"                                                 and whether that could be trimmed\n"
 	"\n"
 	"  -c, --config FILE            INI file; see trimtab.conf(5)\n"
 	"  -s, --set SECTION.KEY=VALUE  set any key of the file; may be repeated\n"
@@ -128,7 +129,7 @@ static int run(const struct arguments *a)
 	if (r == 0 && a->mode == RUN_POOL)
 		return supervisor_run(a, config, launch, NULL);
 	if (r == 0)
-		r = check(config, launch);
+		r = a->mode == RUN_DOCTOR ? doctor(launch) : check(config, launch);
 	else if (r == LAUNCH_PRINTED)
 		r = EXIT_SUCCESS;
 	else
@@ -154,7 +155,7 @@ int main(int argc, char **argv)
 		r = puts("trimtab " TRIMTAB_VERSION) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 		break;
 	case RUN_DOCTOR:
-		r = doctor();
+		r = a.path || a.n_overrides > 0 ? run(&a) : doctor(NULL);
 		break;
 	case RUN_CHECK_STATE:
 		r = check_state(&a);

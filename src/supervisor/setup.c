@@ -550,6 +550,8 @@ int setup(struct supervisor *s)
 		return r;
 	journal_pool("starting", "trimtab %s starts the pool %s: %s", TRIMTAB_VERSION,
 		     s->config->pool_name, s->launch->what);
+	if (s->launch->untrimmable)
+		journal_problem(0, 0, "%s", s->launch->untrimmable);
 	for (size_t i = 0; i < s->launch->n_warnings; i++)
 		journal_problem(0, 0, "%s", s->launch->warnings[i]);
 	if (s->launch->hooks && s->launch->preload_mode == CONFIG_PRELOAD_NONE)

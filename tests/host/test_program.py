@@ -2,11 +2,12 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import unittest
 
-from pools import CTL, ECHO, EXAMPLE, Case, clean_environment, own_cgroup, until
+from pools import BUILD, CTL, ECHO, EXAMPLE, Case, clean_environment, own_cgroup, until
 
 
 class Refusals(Case):
@@ -133,6 +134,25 @@ class Printing(Case):
         self.write("dump.ini", dumped.stdout)
         pool = self.pool("-c", self.path("dump.ini"), name="dumped").wait_ready()
         self.assertEqual(pool.status()["workers"][0]["status"], "a  b;c#d")
+
+    def test_doctor_says_whether_a_program_can_be_trimmed(self):
+        script = self.write("script", "#!/usr/bin/env -S A=b python3\n")
+        setgid = self.write("setgid", "")
+        shutil.copy("/bin/true", setgid)
+        os.chown(setgid, -1, 12345)
+        for path, mode in ((script, 0o755), (setgid, 0o2755)):
+            os.chmod(path, mode)
+        for program, says in ((ECHO, "yes  trims "), (script, "yes  trims "),
+                              (os.path.join(BUILD, "tests/preload/preload-guest-static"),
+                               "preload-guest-static is linked statically: the library"),
+                              (setgid, "setgid is setuid, setgid or has file capabilities")):
+            with self.subTest(program):
+                done = self.run_trimtab("doctor", "exec", "-b", "127.0.0.1:0", "--", program)
+                self.assertIn(says, done.stdout)
+                done = self.run_trimtab("check", "exec", "-b", "127.0.0.1:0", "--", program)
+                self.assertEqual("warning: " in done.stdout, "yes" not in says)
+        pool = self.pool("exec", "-b", "127.0.0.1:0", "--", setgid)
+        pool.wait("problem", MESSAGE=lambda m: "the library that trims is not loaded" in m)
 
     def test_doctor_says_what_the_host_allows(self):
         done = self.run_trimtab("doctor")
