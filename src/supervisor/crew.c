@@ -245,7 +245,8 @@ static void report_end(struct worker *w, const struct death *d, enum cause cause
 		.pid = w->pid,
 		.cause = cause_name(cause),
 		.sentence = sentence,
-		.expected = cause_is_expected(cause),
+		/* Somebody else may have asked it to go, or its reloader: it went as it should. */
+		.expected = cause_is_expected(cause) || (cause == CAUSE_EXITED && d->status == 0),
 		.status = d->status,
 		.age_usec = usec_sub(now, w->started_usec),
 		.usage_bytes = w->usage_bytes,

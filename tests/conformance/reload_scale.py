@@ -4,7 +4,7 @@ import signal
 
 from pools import descriptors, until
 from servers import HOOKS, is_alive
-from trial import NO_CONTROL, behaviour, pending
+from trial import NEVER, NO_CONTROL, behaviour, pending
 
 
 @behaviour(17, "HUP: as many fresh workers, still serving, the same master")
@@ -147,7 +147,7 @@ def post_worker_init(worker):
 '''
 
 
-@behaviour(27, "an old worker gets one TERM and no more", gunicorn=(24,))
+@behaviour(27, "an old worker gets one TERM and no more", gunicorn=NEVER)
 def one_term(t):
     # gunicorn 24 and later block for graceful_timeout at a HUP.
     server = t.started(1, "-k", "sync", "--graceful-timeout", "600" if t.is_trimtab else "1",
