@@ -617,6 +617,101 @@ class Trim(Case):
         until(lambda: pool.ctl("trim", "1", check=False).returncode == 0, "it is trimmed again")
         self.assertEqual(pool.workers()[1], pid)
 
+    def check_unharmed(self, pool, pids):
+        self.assertEqual(pool.workers(), pids)
+        self.assertEqual(pool.find("exit"), [])
+        self.assertEqual(pool.find("restart"), [])
+        self.assertIn(pool.get("/pid").text.strip(), map(str, pids.values()))
+
+    def test_one_that_is_frozen(self):
+        """By the cgroup freezer: asked once, told once, left alone; the others serve."""
+        pool = self.gunicorn("-w", "2", "--timeout", "0").wait_ready(2)
+        if not pool.cgroup():
+            self.skipTest("no cgroup v2 directory for the pool here")
+        self.trims_of(pool)
+        pids = pool.workers()
+        freezer = os.path.join(pool.cgroup(), "worker-1", "cgroup.freeze")
+        with open(freezer, "w", encoding="ascii") as file:
+            file.write("1")
+        try:
+            done = pool.ctl("trim", "1", check=False)
+            self.assertIn("did not answer", done.stderr)
+            self.assertIn("trimmed", pool.ctl("trim", "2").stdout)
+            trims = [entry["trim"] for entry in pool.status()["workers"]]
+            self.assertEqual([(t["trims"], t["unanswered"]) for t in trims], [(0, 1), (1, 0)])
+            self.assertEqual(len(pool.find("trim", reason="no answer")), 1)
+        finally:
+            with open(freezer, "w", encoding="ascii") as file:
+                file.write("0")
+        until(lambda: pool.ctl("trim", "1", check=False).returncode == 0, "it is trimmed again")
+        self.check_unharmed(pool, pids)
+
+    def test_one_whose_library_is_gone(self):
+        """It became a program that the library is not in, after the library had said hello."""
+        script = self.write("worker", "#!/bin/sh\n"
+                            f"exec env -u LD_PRELOAD {ECHO} ready\n")
+        os.chmod(script, 0o755)
+        pool = self.pool("exec", "-b", "127.0.0.1:0", "--", script).wait_ready()
+        pids = pool.workers()
+        said = [pool.ctl("trim", "1", check=False).stderr for _ in range(3)]
+        self.assertRegex(said[0], "No such process|does not take trim requests")
+        self.assertIn("does not take trim requests", said[1])
+        trim = pool.status()["workers"][0]["trim"]
+        self.assertEqual(trim["library"], "gone")
+        self.assertFalse(pool.status()["workers"][0]["can_trim"])
+        self.assertLessEqual(len(pool.find("trim")), 1)
+        self.assertEqual(pool.workers(), pids)
+
+    LIAR = '''
+import ctypes, os, random, re, socket
+HELPER_TID, WAITS = 136, 208
+
+def find_page():
+    with open("/proc/self/maps", encoding="ascii") as maps:
+        return int(re.search(r"^([0-9a-f]+)-.*memfd:trimtab-page", maps.read(), re.M)[1], 16)
+
+def say(text):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.sendto(text, os.environ["NOTIFY_SOCKET"])
+
+def app(environ, start_response):
+    path, page = environ["PATH_INFO"], find_page()
+    if path == "/noise":
+        noise = random.randbytes(4096 - 128)
+        ctypes.memmove(page + 128, noise, len(noise))
+        ctypes.c_uint32.from_address(page + 132).value = 1  # READY
+    if path == "/init":
+        ctypes.c_uint32.from_address(page + 132).value = 1
+        ctypes.c_int32.from_address(page + HELPER_TID).value = 1
+        ctypes.c_uint32.from_address(page + WAITS).value = 1
+    if path == "/say":
+        for _ in range(20):
+            for word in (b"hello", b"done", b"late", b"plain"):
+                say(b"X_TRIMTAB=" + word)
+    body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+'''
+
+    def test_one_that_lies(self):
+        """It writes what it likes over the page and says what it likes: nothing comes of it."""
+        self.write("liar.py", self.LIAR)
+        pool = self.pool("gunicorn", "-w", "1", "-b", "127.0.0.1:0", "--timeout", "0", "liar:app",
+                         cwd=self.directory).wait_ready()
+        self.trims_of(pool)
+        pids = pool.workers()
+        for path in ("/say", "/noise", "/say", "/noise", "/init", "/noise", "/say", "/init"):
+            pool.get(path)
+            done = pool.ctl("trim", "1", check=False)
+            self.assertRegex(done.stdout + done.stderr, "trimmed|answer|cannot be asked|does not take")
+            self.assertEqual(pool.status()["workers"][0]["state"], "serving")
+            self.check_unharmed(pool, pids)
+        # Plain signals that never were: one a second at most; late collections: none was due.
+        self.assertLessEqual(len(pool.find("trim", reason="plain signal")), 3)
+        self.assertEqual(pool.find("trim", reason="late collection"), [])
+        pool.send(signal.SIGTERM)
+        self.assertEqual(pool.wait_exit(), 0)
+
     def test_one_that_dies_over_it(self):
         pool = self.gunicorn("-w", "1", "--timeout", "0").wait_ready()
         until(lambda: pool.status()["workers"][0]["can_trim"], "the library's hello")
