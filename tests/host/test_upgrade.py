@@ -1,5 +1,6 @@
 """trimtab in trimtab's place: the same process executes what is installed now, the workers go on."""
 import concurrent.futures
+import contextlib
 import fcntl
 import http.client
 import os
@@ -65,6 +66,18 @@ class KeepAlive:
 def kinds(pid):
     """What its descriptors are, without the numbers that name them."""
     return sorted(path.split(":")[0] for path in descriptors(pid).values())
+
+
+def inheritable(pid):
+    """Its descriptors that a program it executes would get."""
+    found = {}
+    for fd, path in descriptors(pid).items():
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+                flags = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+            if fd > 2 and not flags & os.O_CLOEXEC:
+                found[fd] = path
+    return found
 
 
 def settled_kinds(pool):
@@ -156,6 +169,7 @@ class Upgrade(Case):
         for _ in range(10):
             self.upgraded(pool)
         self.assertEqual(settled_kinds(pool), before)
+        self.assertEqual(inheritable(pool.pid), {})
         self.assertEqual(children(pool.pid), family)
         # None of them reaches a worker.
         mark = pool.mark()
@@ -421,6 +435,39 @@ os.execv({self.original!r}, [sys.argv[0], sys.argv[1], str(later), *sys.argv[3:]
         self.check_refused(pool, "a later version's")
         self.assertEqual(pool.stop(), 0)
 
+    def test_that_learned_something_else(self):
+        """Another shape of the policy's memory, and rows that an older version did not write: the
+        workers go on all the same."""
+        pool = self.gunicorn("-w", "2", sets=QUICK).wait_ready(2)
+        pids = pool.workers()
+        self.install(f"""#!/usr/bin/python3
+import fcntl, os, re, sys
+if sys.argv[1] != "--check-state":
+    fd = int(os.environ["TRIMTAB_STATE"])
+    text = os.pread(fd, 1 << 20, 0)
+    text = re.sub(rb"policy_layout=.*", b"policy_layout=another", text)
+    text = re.sub(rb"n_trims=[0-9]+[^0-9]", b"", text)
+    os.close(fd)
+    state = os.memfd_create("state", os.MFD_ALLOW_SEALING)
+    os.write(state, text)
+    fcntl.fcntl(state, fcntl.F_ADD_SEALS, 15)
+    os.environ["TRIMTAB_STATE"] = str(state)
+    os.set_inheritable(state, True)
+os.execv({self.original!r}, sys.argv)
+""")
+        with Load(pool.address, path="/pid") as load:
+            pool.ctl("upgrade")
+            load.wait_answered(10)
+        self.assertEqual(load.failures, [])
+        self.assertTrue(pool.find("problem", MESSAGE=lambda m: "learns anew" in m))
+        self.assertEqual(pool.workers(), pids)
+        mark = pool.mark()
+        os.kill(pids[1], signal.SIGKILL)
+        pool.wait("ready", worker=1, since=mark)
+        self.assertEqual(pool.workers()[2], pids[2])
+        self.assertEqual(pool.stop(), 0)
+        self.assert_left_nothing(pool)
+
     def test_that_change_again(self):
         """Between its trial and its turn: what was tried is not what would run."""
         pool = self.echo("ready", sets=QUICK).wait_ready()
@@ -439,6 +486,7 @@ touch {self.path("trimtab")}
             shutil.copy2("/bin/sh", shell)
             self.install(f"#!{shell}\n{self.original} \"$@\" && rm {shell}\n")
             self.check_refused(pool, "cannot execute")
+            self.assertEqual(inheritable(pool.pid), {})
         self.assertEqual(settled_kinds(pool), before)
         with Load(pool.address, path="/pid") as load:
             load.wait_answered(10)
