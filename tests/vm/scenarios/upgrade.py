@@ -22,7 +22,7 @@ bind = 127.0.0.1:8000
 [memory]
 worker-max = 120M
 trim-at = 60M
-spread = 0
+spread = 0%
 [restart]
 min-gap = 1s
 min-gap-floor = 1s
@@ -52,6 +52,14 @@ def upgraded(pool, pids, count):
     pool.journal.wait(count=count, TRIMTAB_EVENT="pool", TRIMTAB_STATE="upgraded")
     equal({k: w["pid"] for k, w in pool.workers().items()}, pids, "workers after an upgrade")
     equal(pool.show("ActiveState"), "active", "state of the unit")
+
+
+def scores(pids):
+    found = {}
+    for worker, pid in pids.items():
+        with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as file:
+            found[worker] = int(file.read())
+    return found
 
 
 def limits(pool):
@@ -90,7 +98,7 @@ def killed_by_the_kernel(pool, pids):
 def scenario():
     with Pool("shop", INI, MemoryMax="700M", WatchdogSec="20s") as pool:
         pids = pool.wait_serving(N)
-        main, before = pool.main_pid, limits(pool)
+        main, before, scores_before = pool.main_pid, limits(pool), scores(pids)
         wait_until(lambda: all(w["can_trim"] for w in pool.workers().values()), "hellos")
         with Load(ADDRESS) as load:
             for n in range(1, UPGRADES + 1):
@@ -137,6 +145,8 @@ def scenario():
                       "cause of an end by reload")
         load.expect_no_failure()
         check(upgraded_first, "the reload did not take the new program")
+        # By a new template, which the new program started.
+        equal(scores(pool.wait_serving(N)), scores_before, "oom_score_adj of workers")
         equal(pool.main_pid, main, "main pid")
         cgroup = pool.cgroup
         run("systemctl", "stop", pool.name)
