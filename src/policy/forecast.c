@@ -147,19 +147,29 @@ static int64_t clamped(__int128 v)
 	return (int64_t)(v > most ? most : v < -most ? -most : v);
 }
 
+/* v x by / over. Few are so large that they need 128 bits, which take four times as long to divide,
+ * and this is half of what a fit does. */
+static int64_t scaled(int64_t v, int64_t by, int64_t over)
+{
+	int64_t product;
+
+	if (!__builtin_mul_overflow(v, by, &product))
+		return clamped(product / over);
+	return clamped((__int128)v * by / over);
+}
+
 /* b is later than a. */
 static int64_t slope_between(const struct forecast_point *a,
 			     const struct forecast_point *b)
 {
-	__int128 rise = (__int128)b->bytes - a->bytes;
-
-	return clamped(rise * (int64_t)USEC_PER_SEC / (int64_t)(b->usec - a->usec));
+	return scaled(b->bytes - a->bytes, (int64_t)USEC_PER_SEC,
+		      (int64_t)(b->usec - a->usec));
 }
 
 /* What the slope makes of the time from `then` to `now`, which may be the earlier. */
 static int64_t rise_over(int64_t slope, usec_t then, usec_t now)
 {
-	return clamped((__int128)slope * (int64_t)(now - then) / (int64_t)USEC_PER_SEC);
+	return scaled(slope, (int64_t)(now - then), (int64_t)USEC_PER_SEC);
 }
 
 static int64_t median_slope(const struct forecast_point *points, uint32_t n)

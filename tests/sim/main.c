@@ -1,12 +1,15 @@
 /* sim: runs fleets through the policy and through what people do today, and prints a table.
  *
- *	sim [--hours H] [--seed N] [--csv FILE | --trace] [--strategy NAME] [--list] [SCENARIO...]
+ *	sim [--hours H] [--seed N] [--jobs N] [--csv FILE | --trace] [--strategy NAME] [--list]
+ *	    [SCENARIO...]
  *
  * Exit status 1: a promise was broken or a goal missed. */
 #include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "fleet.h"
 
@@ -18,6 +21,7 @@ static const char *const strategy_names[N_STRATEGIES] = {
 
 static struct run_options main_arg_options = { .hours = 200, .seed = 1 };
 static int main_arg_strategy = -1;
+static unsigned int main_arg_jobs = 1;
 
 static void run(const struct scenario *s, enum strategy strategy, struct ledger *ret)
 {
@@ -111,7 +115,88 @@ static unsigned long run_scenario(const struct scenario *s)
 	return broken;
 }
 
-static bool wanted(const struct scenario *s, char **names, int n)
+/* ---- several at once ---- */
+
+/* A scenario in a process of its own. What it says goes to a file, to be shown in its turn. */
+struct job {
+	pid_t pid; /* 0: has not begun, or has ended */
+	FILE *said;
+	bool failed;
+};
+
+static void job_begin(struct job *job, const struct scenario *s)
+{
+	job->said = tmpfile();
+	if (!job->said) {
+		perror("sim: a file for the output");
+		exit(2);
+	}
+	fflush(stdout);
+	job->pid = fork();
+	if (job->pid < 0) {
+		perror("sim: fork");
+		exit(2);
+	}
+	if (job->pid > 0)
+		return;
+	if (dup2(fileno(job->said), STDOUT_FILENO) < 0 ||
+	    dup2(fileno(job->said), STDERR_FILENO) < 0)
+		_exit(2);
+	job->failed = run_scenario(s) > 0;
+	fflush(stdout);
+	_exit(job->failed);
+}
+
+static void job_await_any(struct job *jobs, size_t n)
+{
+	int status;
+	pid_t pid = wait(&status);
+
+	for (size_t i = 0; i < n; i++) {
+		if (pid <= 0 || jobs[i].pid != pid)
+			continue;
+		jobs[i].pid = 0;
+		jobs[i].failed = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+	}
+}
+
+static void job_show(struct job *job)
+{
+	char text[4096];
+	size_t n;
+
+	rewind(job->said);
+	while ((n = fread(text, 1, sizeof(text), job->said)) > 0)
+		fwrite(text, 1, n, stdout);
+	fclose(job->said);
+	fflush(stdout);
+}
+
+/* Returns how many of the scenarios broke a promise. */
+static unsigned long run_jobs(const struct scenario *const *wanted, size_t n)
+{
+	struct job *jobs = calloc(n, sizeof(*jobs));
+	size_t n_begun = 0, n_shown = 0;
+	unsigned int n_running = 0;
+	unsigned long broken = 0;
+
+	if (!jobs)
+		abort();
+	while (n_shown < n) {
+		for (; n_begun < n && n_running < main_arg_jobs; n_running++, n_begun++)
+			job_begin(&jobs[n_begun], wanted[n_begun]);
+		job_await_any(jobs, n_begun);
+		n_running--;
+		for (; n_shown < n_begun && jobs[n_shown].pid == 0; n_shown++) {
+			job_show(&jobs[n_shown]);
+			broken += jobs[n_shown].failed;
+		}
+	}
+	free(jobs);
+	return broken;
+}
+
+static bool is_wanted(const struct scenario *s, char **names, int n)
 {
 	for (int i = 0; i < n; i++)
 		if (strcmp(names[i], s->name) == 0)
@@ -154,6 +239,7 @@ static void parse_args(int argc, char **argv)
 		{ "seed", required_argument, NULL, 's' },
 		{ "csv", required_argument, NULL, 'c' },
 		{ "trace", no_argument, NULL, 't' },
+		{ "jobs", required_argument, NULL, 'j' },
 		{ "strategy", required_argument, NULL, 'S' },
 		{ "list", no_argument, NULL, 'l' },
 		{ 0 },
@@ -174,6 +260,9 @@ static void parse_args(int argc, char **argv)
 		case 't':
 			main_arg_options.trace = stdout;
 			break;
+		case 'j':
+			main_arg_jobs = (unsigned int)strtoul(optarg, NULL, 0);
+			break;
 		case 'S':
 			main_arg_strategy = strategy_by_name(optarg);
 			break;
@@ -188,18 +277,32 @@ static void parse_args(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	const struct scenario **wanted = calloc(n_scenarios, sizeof(*wanted));
+	size_t n_wanted = 0;
 	unsigned long broken = 0;
 
+	if (!wanted)
+		abort();
 	parse_args(argc, argv);
+	if (main_arg_jobs > 1 && main_arg_options.csv) {
+		fputs("sim: one CSV file, one job\n", stderr);
+		return 2;
+	}
 	print_head();
 	for (size_t i = 0; i < n_scenarios; i++)
-		if (wanted(&scenarios[i], argv + optind, argc - optind))
-			broken += run_scenario(&scenarios[i]);
+		if (is_wanted(&scenarios[i], argv + optind, argc - optind))
+			wanted[n_wanted++] = &scenarios[i];
+	if (main_arg_jobs > 1)
+		broken = run_jobs(wanted, n_wanted);
+	else
+		for (size_t i = 0; i < n_wanted; i++)
+			broken += run_scenario(wanted[i]) > 0;
+	free(wanted);
 	if (main_arg_options.csv && fclose(main_arg_options.csv) != 0) {
 		perror("csv");
 		return 2;
 	}
 	if (broken)
-		printf("%lu promises broken\n", broken);
+		printf("%lu of %zu scenarios broke a promise\n", broken, n_wanted);
 	return broken ? 1 : 0;
 }
