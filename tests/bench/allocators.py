@@ -51,7 +51,7 @@ class Worker:
                         "loop": {"BENCH_LOOP": "%d..%d" % INTERVAL_SEC}}.get(name, {})
         self.control = [build + "/src/trimtabctl", "-s", str(folder / "control.sock"), "--json"]
         if name == "trimtab":
-            command = [build + "/src/trimtab", "--set", "pool.name=bench-allocators",
+            command = [build + "/src/trimtab", "--set", f"pool.name=bench-{os.getpid()}",
                        "--set", f"control.socket={folder}/control.sock",
                        "--set", "memory.trim-at=1M", "--set", "trim.mode=periodic",
                        "--set", "trim.interval=%ds..%ds" % INTERVAL_SEC,
@@ -63,7 +63,10 @@ class Worker:
             listener.settimeout(60)
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                             stdout=self.log, stderr=self.log)
-            self.connection = listener.accept()[0]
+            try:
+                self.connection = listener.accept()[0]
+            except TimeoutError:
+                sys.exit(f"bench: {name} does not come up:\n" + open(self.log.name).read())
         self.lines = self.connection.makefile("rw")
         self.pid = json.loads(self.lines.readline())["pid"]
         self.start_mib = self.rss_mib()
