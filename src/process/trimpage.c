@@ -16,6 +16,10 @@
 
 #include "util/cleanup.h"
 
+/* The address space of a process; the longest that anybody could have noticed. */
+#define MAX_BYTES     (UINT64_C(1) << 47)
+#define MAX_HOLD_USEC USEC_PER_HOUR
+
 int trimpage_init(struct trimpage *t, int signal_number, enum trimtab_wake wake)
 {
 	auto_close int fd = memfd_create("trimtab-page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -149,6 +153,21 @@ static uint64_t get64(const _Atomic uint64_t *field)
 	return atomic_load_explicit(field, memory_order_relaxed);
 }
 
+/* More than a process can have is a lie: not known. */
+static uint64_t get_bytes(const _Atomic uint64_t *field)
+{
+	uint64_t bytes = get64(field);
+
+	return bytes <= MAX_BYTES ? bytes : 0;
+}
+
+static usec_t get_hold_usec(const _Atomic uint64_t *field)
+{
+	usec_t hold = get64(field) / 1000;
+
+	return hold <= MAX_HOLD_USEC ? hold : 0;
+}
+
 static enum trimtab_allocator allocator_of(const struct trimtab_page *page)
 {
 	uint32_t allocator = get32(&page->allocator);
@@ -171,10 +190,10 @@ int trimpage_answer(const struct trimpage *t, struct trim_answer *ret)
 	*ret = (struct trim_answer){
 		.worked_usec = worked,
 		.hold_usec = hold < worked ? hold : worked,
-		.rss_before_bytes = get64(&page->rss_before_bytes),
-		.rss_after_bytes = get64(&page->rss_after_bytes),
-		.released_bytes = get64(&page->released_bytes),
-		.purged_bytes = get64(&page->purged_bytes),
+		.rss_before_bytes = get_bytes(&page->rss_before_bytes),
+		.rss_after_bytes = get_bytes(&page->rss_after_bytes),
+		.released_bytes = get_bytes(&page->released_bytes),
+		.purged_bytes = get_bytes(&page->purged_bytes),
 		.gc = gc <= TRIMTAB_GC_REFUSED ? gc : TRIMTAB_GC_NOT_ASKED,
 		.allocator = allocator_of(page),
 	};
@@ -204,12 +223,12 @@ void trimpage_view(const struct trimpage *t, struct trim_view *ret)
 		.waits = waits <= TRIMTAB_WAKE_FUTEX ? waits : 0,
 		.pymalloc = pymalloc <= TRIMTAB_PYMALLOC_SELF_TEST ? pymalloc
 								   : TRIMTAB_PYMALLOC_UNKNOWN,
-		.longest_hold_usec = get64(&page->longest_hold_nsec) / 1000,
-		.heap_bytes = get64(&page->heap_bytes),
-		.heap_live_bytes = get64(&page->heap_live_bytes),
-		.arena_bytes = get64(&page->arena_bytes),
-		.arena_live_bytes = get64(&page->live_bytes),
-		.free_pool_bytes = get64(&page->free_pool_bytes),
+		.longest_hold_usec = get_hold_usec(&page->longest_hold_nsec),
+		.heap_bytes = get_bytes(&page->heap_bytes),
+		.heap_live_bytes = get_bytes(&page->heap_live_bytes),
+		.arena_bytes = get_bytes(&page->arena_bytes),
+		.arena_live_bytes = get_bytes(&page->live_bytes),
+		.free_pool_bytes = get_bytes(&page->free_pool_bytes),
 	};
 }
 

@@ -212,6 +212,10 @@ Test(trimpage, figures_beyond_their_range)
 	cr_assert_eq(answer.gc, TRIMTAB_GC_NOT_ASKED);
 	cr_assert_eq(answer.allocator, TRIMTAB_ALLOCATOR_UNKNOWN);
 	cr_assert_str_eq(trimpage_allocator_name(answer.allocator), "unknown");
+	cr_assert_eq(answer.released_bytes, 0, "more than any process has");
+	cr_assert_eq(answer.purged_bytes, 0);
+	cr_assert_eq(answer.rss_before_bytes, 0);
+	cr_assert_eq(answer.rss_after_bytes, 0);
 }
 
 Test(trimpage, what_it_says_of_itself)
@@ -248,6 +252,15 @@ Test(trimpage, what_it_says_of_itself)
 	cr_assert(view.failed);
 	cr_assert_eq(view.waits, 0);
 	cr_assert_eq(view.pymalloc, TRIMTAB_PYMALLOC_UNKNOWN);
+	memset(&page.page->done, 0xff,
+	       TRIMTAB_PAGE_SIZE - offsetof(struct trimtab_page, done));
+	trimpage_view(&page, &view);
+	cr_assert_eq(view.longest_hold_usec, 0, "longer than anybody waits");
+	cr_assert_eq(view.heap_bytes, 0, "more than any process has");
+	cr_assert_eq(view.heap_live_bytes, 0);
+	cr_assert_eq(view.arena_bytes, 0);
+	cr_assert_eq(view.arena_live_bytes, 0);
+	cr_assert_eq(view.free_pool_bytes, 0);
 }
 
 Test(trimpage, has_a_word_for_each_state_of_pymalloc)
