@@ -398,3 +398,14 @@ int socket_stop_arrivals(struct socket *s)
 		return -errno;
 	return 0;
 }
+
+int socket_resume_arrivals(struct socket *s)
+{
+	int unused = 0;
+
+	if (s->inherited || s->address.kind != SOCKET_TCP)
+		return -EOPNOTSUPP;
+	if (setsockopt(s->fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0)
+		return -errno;
+	return 0;
+}

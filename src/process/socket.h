@@ -58,3 +58,6 @@ int socket_queue_length(const struct socket *s);
  * and reach whoever listens next; a unix path is unlinked. Inherited sockets are left alone
  * (their owner keeps the queue) and give -EOPNOTSUPP. Returns 0 or -errno. */
 int socket_stop_arrivals(struct socket *s);
+
+/* Undoes that for TCP. Returns 0 or -errno: -EOPNOTSUPP for others. */
+int socket_resume_arrivals(struct socket *s);

@@ -669,6 +669,23 @@ Test(socket, a_late_client_reaches_the_successor)
 	socket_close(&next, true);
 }
 
+Test(socket, arrivals_can_be_let_in_again)
+{
+	struct socket s = opened("127.0.0.1:0"), path = opened_unix("s");
+	struct pollfd p = { .events = POLLOUT };
+	int late;
+
+	cr_assert_eq(socket_stop_arrivals(&s), 0);
+	late = connecting_to(s.fd);
+	cr_assert_eq(socket_resume_arrivals(&s), 0);
+	p.fd = late; /* its SYN is sent again */
+	cr_assert_eq(poll(&p, 1, 60000), 1);
+	check_served(s.fd, &late, 1);
+	cr_assert_eq(socket_resume_arrivals(&path), -EOPNOTSUPP, "its path is gone for good");
+	socket_close(&s, true);
+	socket_close(&path, true);
+}
+
 Test(socket, unix_arrivals_stop_and_the_queue_is_served)
 {
 	struct socket s = opened_unix("s");
