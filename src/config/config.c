@@ -225,6 +225,27 @@ bool config_is(const char *value, const char *word)
 	return value && strcmp(value, word) == 0;
 }
 
+static bool same_list(const struct config_list *a, const struct config_list *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
+bool config_same(const struct config *a, const struct config *b, enum config_key key)
+{
+	const struct config_option *o = &config_options[key];
+	char text_a[VALUE_TEXT_MAX], text_b[VALUE_TEXT_MAX];
+
+	if (value_is_list(o->spec.kind))
+		return same_list(option_value(o, a), option_value(o, b));
+	return strcmp(value_format(&o->spec, option_value(o, a), text_a),
+		      value_format(&o->spec, option_value(o, b), text_b)) == 0;
+}
+
 /* ---- rules that span keys ---- */
 
 static const char *origin(const struct config *c, enum config_key key, size_t item)

@@ -23,7 +23,7 @@
 #define CONFIG_CHOICES_TRIM(X) \
 	X(TRIM, PRESSURE, "pressure") X(TRIM, PERIODIC, "periodic") X(TRIM, OFF, "off")
 #define CONFIG_CHOICES_PYMALLOC(X) X(PYMALLOC, AUTO, "auto") X(PYMALLOC, OFF, "off")
-#define CONFIG_CHOICES_WAKE(X) X(WAKE, SIGNAL, "signal") X(WAKE, FUTEX, "futex")
+#define CONFIG_CHOICES_WAKE(X)	   X(WAKE, SIGNAL, "signal") X(WAKE, FUTEX, "futex")
 #define CONFIG_CHOICES_LOG_TARGET(X) \
 	X(LOG_TARGET, AUTO, "auto")  \
 	X(LOG_TARGET, JOURNAL, "journal") X(LOG_TARGET, STDERR, "stderr")
@@ -128,6 +128,9 @@ int config_set_value(struct config *c, enum config_key key, const char *value,
 /* Rules that span keys. Fills in pool.name where it is unset, and lowers a restart.min-gap-floor
  * that nobody set to a shorter min-gap. To be called once, when all is set. */
 int config_validate(struct config *c, struct config_error *err);
+
+/* Whether both have the same value for the key, wherever it comes from. */
+bool config_same(const struct config *a, const struct config *b, enum config_key key);
 
 /* ---- messages about a config ---- */
 

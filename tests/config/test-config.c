@@ -111,6 +111,31 @@ Test(config, defaults_are_those_of_the_manual)
 	cr_expect_eq(c->cgroup_use, CONFIG_CGROUP_AUTO);
 }
 
+/* Of each kind that is compared in a way of its own. */
+Test(config, same_values_whatever_they_come_from)
+{
+	struct config *other;
+
+	cr_assert_eq(config_new(&other), 0);
+	for (unsigned i = 0; i < N_KEYS; i++)
+		cr_expect(config_same(c, other, (enum config_key)i));
+	set("restart.min-gap=60m"); /* the default is 1h */
+	cr_expect(config_same(c, other, KEY_restart_min_gap));
+	set("restart.min-gap=61m");
+	cr_expect_not(config_same(c, other, KEY_restart_min_gap));
+	set("pool.bind=:1");
+	cr_expect_not(config_same(c, other, KEY_pool_bind));
+	cr_assert_eq(config_set(other, "pool.bind=:2", &err), 0);
+	cr_expect_not(config_same(c, other, KEY_pool_bind));
+	set("pool.chdir=/");
+	cr_expect_not(config_same(c, other, KEY_pool_chdir));
+	cr_assert_eq(config_set(other, "pool.chdir=/", &err), 0);
+	cr_expect(config_same(c, other, KEY_pool_chdir));
+	set("log.level=debug");
+	cr_expect_not(config_same(c, other, KEY_log_level));
+	config_free(other);
+}
+
 Test(config, keys_are_spelled_with_dashes)
 {
 	cr_expect_str_eq(config_key_name(KEY_restart_min_gap_floor).text,
