@@ -65,7 +65,7 @@ static const struct {
 static struct {
 	char pool[64];
 	enum record_target target;
-	enum record_format format;
+	_Atomic enum record_format format; /* read by the writer */
 	int max_priority;
 	pthread_t thread;
 	bool open;
@@ -616,6 +616,12 @@ int record_open(const char *pool, enum record_target target, enum record_format 
 	(void)pthread_setname_np(g.thread, "writer");
 	g.open = true;
 	return 0;
+}
+
+void record_change(enum record_format format, int max_priority)
+{
+	g.format = format;
+	g.max_priority = max_priority;
 }
 
 void record_close(void)

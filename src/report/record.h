@@ -39,6 +39,9 @@ int record_hold(void);
 /* Lets it go on after all. */
 void record_release(void);
 
+/* Changes what record_open() was told; records committed before may get the new form already. */
+void record_change(enum record_format format, int max_priority);
+
 /* Whether records go to the journal, where many of them disturb nobody. */
 bool record_is_journal(void);
 

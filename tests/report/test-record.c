@@ -87,6 +87,22 @@ Test(record, less_important_ones_are_left_out)
 	cr_assert_null(strstr(output_text, "info"));
 }
 
+Test(record, level_and_form_can_be_changed)
+{
+	output_redirect();
+	cr_assert_eq(record_open("shop", RECORD_STDERR, RECORD_TEXT, LOG_ERR), 0);
+	write_simple(LOG_WARNING, "unheard");
+	record_change(RECORD_JSON, LOG_DEBUG);
+	write_simple(LOG_DEBUG, "heard");
+	output_await_lines(1);
+	output_finish();
+
+	struct json_object *o = output_object(0);
+
+	cr_assert_str_eq(output_field(o, "MESSAGE"), "heard");
+	json_object_put(o);
+}
+
 Test(record, none_before_and_after)
 {
 	cr_assert_null(record_begin(EVENT_POOL, LOG_ERR, "too early"));
