@@ -1,5 +1,5 @@
-/* Turns what the operator asked for into a program, its arguments and its sockets. Runs before
- * the event loop and may block; nothing here is used after the pool has started. */
+/* Turns what the operator asked for into a program, its arguments and its sockets. It may block, so
+ * it runs before the event loop, or for a reload in a thread of its own: nothing here is shared. */
 #include "launch.h"
 
 #include <errno.h>
@@ -19,6 +19,8 @@
 #include "config/words.h"
 #include "process/environment.h"
 #include "process/program.h"
+#include "process/socket.h"
+#include "process/spawn.h"
 #include "util/cleanup.h"
 
 enum {
@@ -104,8 +106,8 @@ static char *find_python(const struct config *c)
 
 /* ---- asking gunicorn ---- */
 
-/* Reads the child's whole output, until it closes it or the time is up. */
-static int read_all(int fd, usec_t timeout, char **ret)
+/* Reads the child's whole output, until it closes it, the time is up, or somebody gives up. */
+static int read_all(int fd, usec_t timeout, int cancel_fd, char **ret)
 {
 	auto_free char *text = malloc(DESCRIPTION_MAX + 1);
 	usec_t deadline = usec_add(time_now_usec(), timeout);
@@ -115,12 +117,17 @@ static int read_all(int fd, usec_t timeout, char **ret)
 		return -ENOMEM;
 	for (;;) {
 		usec_t left = usec_sub(deadline, time_now_usec());
-		struct pollfd p = { .fd = fd, .events = POLLIN };
+		struct pollfd p[] = {
+			{ .fd = fd, .events = POLLIN },
+			{ .fd = cancel_fd, .events = POLLIN },
+		};
 
 		if (left == 0 || n == DESCRIPTION_MAX)
 			return left == 0 ? -ETIMEDOUT : -EMSGSIZE;
-		if (poll(&p, 1, (int)(left / USEC_PER_MSEC) + 1) <= 0)
+		if (poll(p, ELEMENTS(p), (int)(left / USEC_PER_MSEC) + 1) <= 0)
 			continue;
+		if (p[1].revents)
+			return -ECANCELED;
 
 		ssize_t got = read(fd, text + n, DESCRIPTION_MAX - n);
 
@@ -135,10 +142,25 @@ static int read_all(int fd, usec_t timeout, char **ret)
 	return 0;
 }
 
+/* What the loop blocks and ignores is not for the child: without this it could not be ended. */
+static void reset_signals(posix_spawnattr_t *how)
+{
+	sigset_t none, handled;
+
+	sigemptyset(&none);
+	sigemptyset(&handled);
+	sigaddset(&handled, SIGPIPE);
+	sigaddset(&handled, SIGWINCH);
+	posix_spawnattr_setsigmask(how, &none);
+	posix_spawnattr_setsigdefault(how, &handled);
+	posix_spawnattr_setflags(how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+}
+
 static int run(char *const *argv, char *const *env, const char *directory, usec_t timeout,
-	       char **ret_output, int *ret_status)
+	       int cancel_fd, char **ret_output, int *ret_status)
 {
 	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t how;
 	int fds[2], status = 0;
 	pid_t pid;
 
@@ -149,12 +171,16 @@ static int run(char *const *argv, char *const *env, const char *directory, usec_
 	if (directory)
 		posix_spawn_file_actions_addchdir_np(&actions, directory);
 
-	int r = -posix_spawn(&pid, argv[0], &actions, NULL, argv, env);
+	posix_spawnattr_init(&how);
+	reset_signals(&how);
 
+	int r = -posix_spawn(&pid, argv[0], &actions, &how, argv, env);
+
+	posix_spawnattr_destroy(&how);
 	posix_spawn_file_actions_destroy(&actions);
 	(void)close(fds[1]);
 	if (r == 0) {
-		r = read_all(fds[0], timeout, ret_output);
+		r = read_all(fds[0], timeout, cancel_fd, ret_output);
 		if (r < 0)
 			(void)kill(pid, SIGKILL);
 		(void)waitpid(pid, &status, 0);
@@ -310,7 +336,7 @@ static int ask_gunicorn(struct launch *l, const struct config *c, size_t n_words
 		argv[2] = (char *)"--describe";
 		argv[3] = (char *)"--";
 		memcpy(argv + 4, l->words, n_words * sizeof(*argv));
-		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, &l->description,
+		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, l->cancel_fd, &l->description,
 			&status);
 	}
 	free(argv);
@@ -450,7 +476,26 @@ static int judge_program(struct launch *l)
 	return 0;
 }
 
-int launch_new(const struct config *c, const char *description, struct launch **ret,
+int launch_check_binds(const struct config *c, const struct launch *l, struct config_error *err)
+{
+	if (l->n_binds > SPAWN_MAX_LISTEN_FDS)
+		return config_blame(c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, 0, err,
+				    "%zu addresses are more than the %d that a worker can be given",
+				    l->n_binds, SPAWN_MAX_LISTEN_FDS);
+	for (size_t i = 0; i < l->n_binds; i++) {
+		struct socket_address address;
+
+		if (socket_parse(l->binds[i], &address) < 0)
+			return config_blame(c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, i,
+					    err,
+					    "%s is no address; allowed: HOST:PORT, :PORT, [V6]:PORT, "
+					    "unix:PATH, fd://N", l->binds[i]);
+	}
+	return 0;
+}
+
+int launch_new(const struct config *c, const char *description, int cancel_fd,
+	       struct launch **ret,
 	       struct config_error *err)
 {
 	struct launch *l = calloc(1, sizeof(*l));
@@ -458,6 +503,7 @@ int launch_new(const struct config *c, const char *description, struct launch **
 
 	if (!l)
 		return -ENOMEM;
+	l->cancel_fd = cancel_fd;
 	l->uid = (uid_t)-1;
 	l->gid = (gid_t)-1;
 	l->workers = (unsigned)c->pool_workers;

@@ -1,5 +1,6 @@
 /* From a configuration to "run this program N times on these sockets": PATH and interpreter
- * look-ups, and gunicorn's own settings as its own code reads them. Blocking: start-up only. */
+ * look-ups, and gunicorn's own settings as its own code reads them. Blocking: at start-up, and for a
+ * reload in a thread of its own (supervisor/relaunch.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -10,6 +11,7 @@
 #include "config/config.h"
 
 struct launch {
+	int cancel_fd;		/* while it is made */
 	char *program;		/* absolute path to execute */
 	char **argv;		/* points into what follows */
 	char **words;		/* of gunicorn or the command, one block */
@@ -45,7 +47,11 @@ enum {
 
 /* Resolves everything. description: that of an earlier launch, to go by it instead of asking
  * gunicorn; or NULL. Returns 0 and *ret, a positive outcome above, or -errno. What gunicorn says of
- * its own configuration goes to stderr as it is. */
-int launch_new(const struct config *c, const char *description, struct launch **ret,
-	       struct config_error *err);
+ * its own configuration goes to stderr as it is. It is given up, -ECANCELED, when cancel_fd becomes
+ * readable; -1: never. */
+int launch_new(const struct config *c, const char *description, int cancel_fd,
+	       struct launch **ret, struct config_error *err);
+
+/* Whether its addresses are some. Returns 0, or CONFIG_BAD with err->text. */
+int launch_check_binds(const struct config *c, const struct launch *l, struct config_error *err);
 struct launch *launch_free(struct launch *l);

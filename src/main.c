@@ -52,20 +52,6 @@ static int fail(int r, const struct config_error *err)
 	return r > 0 ? STATUS_USAGE : EXIT_FAILURE;
 }
 
-static int check_binds(const struct config *c, const struct launch *l, struct config_error *err)
-{
-	for (size_t i = 0; i < l->n_binds; i++) {
-		struct socket_address address;
-
-		if (socket_parse(l->binds[i], &address) < 0)
-			return config_blame(c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, i,
-					    err,
-					    "%s is no address; allowed: HOST:PORT, :PORT, [V6]:PORT, "
-					    "unix:PATH, fd://N", l->binds[i]);
-	}
-	return 0;
-}
-
 static void free_all(struct state *state, struct launch *launch, struct config *config)
 {
 	(void)launch_free(launch);
@@ -123,9 +109,9 @@ static int run(const struct arguments *a)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	}
 	if (r == 0)
-		r = launch_new(config, NULL, &launch, &err);
+		r = launch_new(config, NULL, -1, &launch, &err);
 	if (r == 0)
-		r = check_binds(config, launch, &err);
+		r = launch_check_binds(config, launch, &err);
 	if (r == 0 && a->mode == RUN_POOL)
 		return supervisor_run(a, config, launch, NULL);
 	if (r == 0)

@@ -425,8 +425,7 @@ static int check_rest(const struct state *s, struct state_error *err)
 		    s->template[i].fd < 0)
 			return refuse(err, "template %zu of the state has no process",
 				      i + 1);
-	if (s->n_trim > 1 || s->n_template > 2 ||
-	    (s->n_template == 2 && s->template[0].successor == s->template[1].successor))
+	if (s->n_trim > 1 || s->n_template > 1)
 		return refuse(err,
 			      "the state has more trims or templates than there can be");
 	return 0;

@@ -195,48 +195,76 @@ static int control_in(struct supervisor *s, const struct state_pool *p)
 
 /* ---- sockets and leaves ---- */
 
+static struct state_socket *socket_out(const struct socket *from, struct state *state)
+{
+	struct state_socket *to = state_add_socket(state);
+
+	if (!to)
+		return NULL;
+	to->kind = from->address.kind;
+	COPY(to->host, from->address.host);
+	to->port = from->address.port;
+	COPY(to->path, from->address.path);
+	COPY(to->name, from->name);
+	to->fd = from->fd;
+	to->inherited = from->inherited;
+	to->device = from->device;
+	to->inode = from->inode;
+	return to;
+}
+
 static int sockets_out(const struct supervisor *s, struct state *state)
 {
-	for (size_t i = 0; i < s->n_sockets; i++) {
-		const struct socket *from = &s->sockets[i];
-		struct state_socket *to = state_add_socket(state);
+	for (size_t i = 0; i < s->n_sockets; i++)
+		if (!socket_out(&s->sockets[i], state))
+			return -ENOMEM;
+	for (size_t i = 0; i < s->n_leaving; i++) {
+		struct state_socket *to = socket_out(&s->leaving[i].socket, state);
 
 		if (!to)
 			return -ENOMEM;
-		to->kind = from->address.kind;
-		COPY(to->host, from->address.host);
-		to->port = from->address.port;
-		COPY(to->path, from->address.path);
-		COPY(to->name, from->name);
-		to->fd = from->fd;
-		to->inherited = from->inherited;
-		to->device = from->device;
-		to->inode = from->inode;
+		to->leaving = true;
+		to->generation = s->leaving[i].generation;
+		to->quiet = s->leaving[i].quiet;
 	}
 	return 0;
+}
+
+static void socket_in(const struct state_socket *from, struct socket *to)
+{
+	to->address.kind = (enum socket_kind)from->kind;
+	to->address.port = (uint16_t)from->port;
+	to->address.fd = from->fd;
+	COPY(to->address.host, from->host);
+	COPY(to->address.path, from->path);
+	COPY(to->name, from->name);
+	to->fd = from->fd;
+	to->inherited = from->inherited;
+	to->device = from->device;
+	to->inode = from->inode;
 }
 
 static int sockets_in(struct supervisor *s, const struct state *state)
 {
 	s->sockets = calloc(state->n_socket + 1, sizeof(*s->sockets));
-	if (!s->sockets)
+	s->leaving = calloc(state->n_socket + 1, sizeof(*s->leaving));
+	if (!s->sockets || !s->leaving)
 		return -ENOMEM;
-	for (; s->n_sockets < state->n_socket; s->n_sockets++) {
-		const struct state_socket *from = &state->socket[s->n_sockets];
-		struct socket *to = &s->sockets[s->n_sockets];
+	for (size_t i = 0; i < state->n_socket; i++) {
+		const struct state_socket *from = &state->socket[i];
+		struct leaving *leaving = &s->leaving[s->n_leaving];
 
-		to->address.kind = (enum socket_kind)from->kind;
-		to->address.port = (uint16_t)from->port;
-		to->address.fd = from->fd;
-		COPY(to->address.host, from->host);
-		COPY(to->address.path, from->path);
-		COPY(to->name, from->name);
-		to->fd = from->fd;
-		to->inherited = from->inherited;
-		to->device = from->device;
-		to->inode = from->inode;
+		if (!from->leaving) {
+			socket_in(from, &s->sockets[s->n_sockets++]);
+			continue;
+		}
+		socket_in(from, &leaving->socket);
+		leaving->generation = (unsigned)from->generation;
+		leaving->quiet = from->quiet;
+		s->n_leaving++;
 	}
-	return setup_socket_names(s);
+	s->socket_names = listeners_names(s->sockets, s->n_sockets);
+	return s->socket_names ? 0 : -ENOMEM;
 }
 
 static int leaves_out(const struct supervisor *s, struct state *state)
@@ -431,6 +459,7 @@ static int worker_out(const struct worker *w, struct state_worker *to)
 	to->state = w->state;
 	to->hand = w->hand;
 	to->generation = w->generation;
+	to->watchdog_usec = w->watchdog_usec;
 	to->started_usec = w->started_usec;
 	to->ready_usec = w->ready_usec;
 	to->asked_usec = w->asked_usec;
@@ -496,6 +525,7 @@ static void fill_worker(struct worker *w, const struct state_worker *from)
 		.state = (enum worker_state)from->state,
 		.hand = (enum our_hand)from->hand,
 		.generation = (unsigned)from->generation,
+		.watchdog_usec = from->watchdog_usec,
 		.started_usec = from->started_usec,
 		.ready_usec = from->ready_usec,
 		.asked_usec = from->asked_usec,
@@ -600,7 +630,8 @@ static void policy_in(struct supervisor *s, const struct state_pool *p)
 
 /* ---- template and trim ---- */
 
-static int template_out(const struct template *t, bool successor, struct state *state)
+/* Of a reload that is under way nothing is taken along: it is begun anew (upgrade.c). */
+static int template_out(const struct template *t, struct state *state)
 {
 	struct state_template *to = t ? state_add_template(state) : NULL;
 
@@ -608,7 +639,6 @@ static int template_out(const struct template *t, bool successor, struct state *
 		return 0;
 	if (!to)
 		return -ENOMEM;
-	to->successor = successor;
 	to->pid = (uint64_t)t->pid;
 	to->pidfd = t->pidfd;
 	to->fd = t->fd;
@@ -637,7 +667,7 @@ static int template_in(struct supervisor *s, const struct state_template *from)
 		.report = spawn_report_new(),
 		.started_usec = from->started_usec,
 	};
-	*(from->successor ? &s->successor : &s->template) = t;
+	s->template = t;
 	if (!t->report)
 		return -ENOMEM;
 	t->report->step = SPAWN_UNDER_WAY;
@@ -704,9 +734,7 @@ int carry_out(struct supervisor *s, bool final, struct state *ret)
 	if (r == 0)
 		r = workers_out(s, &state);
 	if (r == 0)
-		r = template_out(s->template, false, &state);
-	if (r == 0)
-		r = template_out(s->successor, true, &state);
+		r = template_out(s->template, &state);
 	if (r == 0)
 		r = trim_out(s, &state);
 	if (r < 0)
@@ -726,6 +754,8 @@ static int refuse(struct config_error *err, const char *what, size_t i)
 /* What process/state.c cannot know: our own enumerations, and names that point elsewhere. */
 int carry_check(const struct state *state, struct config_error *err)
 {
+	size_t n_listening = 0;
+
 	for (size_t i = 0; i < state->n_slot; i++) {
 		const struct state_slot *slot = &state->slot[i];
 
@@ -748,8 +778,10 @@ int carry_check(const struct state *state, struct config_error *err)
 	for (size_t i = 0; i < state->n_trim; i++)
 		if (state->trim[i].reason >= N_REASONS)
 			return refuse(err, "trim", i);
-	if (state->n_socket > SPAWN_MAX_LISTEN_FDS)
-		return refuse(err, "socket", state->n_socket - 1);
+	for (size_t i = 0; i < state->n_socket; i++)
+		n_listening += !state->socket[i].leaving;
+	if (n_listening > SPAWN_MAX_LISTEN_FDS)
+		return refuse(err, "socket", n_listening - 1);
 	return 0;
 }
 

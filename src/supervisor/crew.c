@@ -71,7 +71,7 @@ static void arm_deadline(struct worker *w, usec_t in_usec)
 static void arm_silence(struct worker *w)
 {
 	struct supervisor *s = w->supervisor;
-	usec_t patience = s->launch->watchdog_usec;
+	usec_t patience = w->watchdog_usec ? w->watchdog_usec : s->launch->watchdog_usec;
 
 	if (patience > 0 && s->launch->gunicorn)
 		patience = usec_add(patience, GUNICORN_LOOK_USEC);
@@ -448,6 +448,7 @@ int worker_start(struct slot *slot, enum reason reason)
 		.page = TRIMPAGE_NONE,
 		.state = WORKER_BOOTING,
 		.generation = s->generation,
+		.watchdog_usec = s->launch->watchdog_usec,
 		.started_usec = supervisor_now(s),
 		.tripwire_bytes = UINT64_MAX,
 		.limit_bytes = UINT64_MAX,
@@ -632,7 +633,8 @@ static bool is_ours(const struct supervisor *s, pid_t pid)
 }
 
 /* As subreaper we inherit what workers leave behind. Our own workers are reaped through their
- * pidfds: stop at the first of them, its own callback will look again. */
+ * pidfds: stop at the first of them, its own callback will look again. What the thread of a reload
+ * started is that thread's to reap, hence __WNOTHREAD (wait(2)); orphans go to the main thread. */
 int on_orphan(sd_event_source *source, const struct signalfd_siginfo *unused, void *userdata)
 {
 	struct supervisor *s = userdata;
@@ -642,7 +644,7 @@ int on_orphan(sd_event_source *source, const struct signalfd_siginfo *unused, vo
 	(void)unused;
 	for (;;) {
 		si.si_pid = 0;
-		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0 ||
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD) < 0 || si.si_pid == 0 ||
 		    is_ours(s, si.si_pid))
 			return 0;
 		(void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);

@@ -3,12 +3,18 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "kernel/procfs.h"
+#include "process/pidfile.h"
 #include "report/journal.h"
 #include "report/record.h"
+#include "supervisor/limits.h"
+#include "supervisor/relaunch.h"
 #include "util/cleanup.h"
 
 /* How often the queue is looked at while it is served to the end: the kernel has no event for an
@@ -51,18 +57,6 @@ static void ask_everybody(struct supervisor *s, bool graceful)
 	supervisor_wake(s);
 }
 
-static unsigned queued(const struct supervisor *s)
-{
-	unsigned sum = 0;
-
-	for (size_t i = 0; i < s->n_sockets; i++) {
-		int n = s->sockets[i].inherited ? 0 : socket_queue_length(&s->sockets[i]);
-
-		sum += n > 0 ? (unsigned)n : 0;
-	}
-	return sum;
-}
-
 static int on_queue_look(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct supervisor *s = userdata;
@@ -71,7 +65,7 @@ static int on_queue_look(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)usec;
 	if (s->phase != PHASE_EMPTYING)
 		return 0;
-	if (queued(s) == 0 || supervisor_now(s) >= s->stop_deadline_usec || !s->workers)
+	if (listeners_queued(s) == 0 || supervisor_now(s) >= s->stop_deadline_usec || !s->workers)
 		ask_everybody(s, /* graceful= */ true);
 	else
 		supervisor_arm(s, &s->stop_timer, usec_add(supervisor_now(s), QUEUE_LOOK_USEC),
@@ -88,8 +82,8 @@ void stop(struct supervisor *s, bool graceful, const char *why)
 		journal_pool("stopping", "The pool %s stops%s: %s", s->config->pool_name,
 			     graceful ? "" : " at once", why);
 		record_notify_manager("STOPPING=1");
-		for (size_t i = 0; i < s->n_sockets; i++)
-			(void)socket_stop_arrivals(&s->sockets[i]);
+		reload_forget(s, /* wait= */ false);
+		listeners_quiet(s);
 	}
 	if (!graceful) {
 		ask_everybody(s, false);
@@ -104,65 +98,100 @@ void stop(struct supervisor *s, bool graceful, const char *why)
 
 /* ---- reload ---- */
 
-static bool same_text(const char *a, const char *b)
+static void outfit_free(const struct supervisor *s, struct outfit *o)
 {
-	return a == b || (a && b && strcmp(a, b) == 0);
+	if (!o)
+		return;
+	listeners_drop(s, o);
+	(void)launch_free(o->launch);
+	config_free(o->config);
+	free(o);
 }
 
-static bool same_list(const struct config_list *a, const struct config_list *b)
+void reload_forget(struct supervisor *s, bool wait)
 {
-	if (a->n != b->n)
-		return false;
-	for (size_t i = 0; i < a->n; i++)
-		if (strcmp(a->items[i], b->items[i]) != 0)
-			return false;
-	return true;
+	s->relaunch_done = sd_event_source_disable_unref(s->relaunch_done);
+	s->relaunch = relaunch_cancel(s->relaunch, wait);
+	template_forget_successor(s);
+	outfit_free(s, TAKE(s->pending));
 }
 
-/* What decides the program and its sockets is settled at start. Returns N_KEYS when nothing of
- * that changed. */
-static enum config_key fixed_key_changed(const struct config *a, const struct config *b)
+/* A limit too small for the workers that there are is taken when it was so before: a reload for
+ * something else must go through. Returns 0 or CONFIG_BAD. */
+static int check_footprint(const struct supervisor *s, const struct config *c,
+			   const struct launch *l, unsigned n_workers, struct config_error *err)
 {
-	if (!same_text(a->pool_name, b->pool_name))
-		return KEY_pool_name;
-	if (!same_text(a->pool_gunicorn, b->pool_gunicorn))
-		return KEY_pool_gunicorn;
-	if (!same_text(a->pool_command, b->pool_command))
-		return KEY_pool_command;
-	if (!same_text(a->pool_python, b->pool_python))
-		return KEY_pool_python;
-	if (!same_list(&a->pool_bind, &b->pool_bind))
-		return KEY_pool_bind;
-	return N_KEYS;
+	struct contradiction found[N_INFEASIBILITIES];
+	struct pool_outlook k;
+	struct limits limits;
+	size_t n;
+
+	limits_resolve(c, l, s->root.dir_fd, n_workers, s->memory, &limits);
+	if (limits.worker_max_bytes >= s->limits.worker_max_bytes)
+		return 0;
+	policy_pool_outlook(s->policy, &k);
+	n = limits_contradictions(c, &limits, n_workers, USEC_NEVER, k.footprint_bytes, found);
+	for (size_t i = 0; i < n; i++)
+		if (found[i].what == INFEASIBLE_FOOTPRINT) {
+			*err = found[i].message;
+			return CONFIG_BAD;
+		}
+	return 0;
 }
 
-static bool take_new_config(struct supervisor *s)
+/* What a reload cannot bring, and must not be taken for having brought. */
+static int check_outfit(const struct supervisor *s, const struct outfit *o,
+			struct config_error *err)
 {
-	auto_config struct config *c = NULL;
-	struct config_error err = { "" };
-	enum config_key fixed;
-	int r = arguments_configure(s->arguments, &c, &err);
+	const struct config *c = o->config;
 
-	if (r != 0) {
-		journal_config(false, r < 0 ? "Out of memory: the old configuration stays" : err.text);
-		return false;
+	if (!config_same(s->config, c, KEY_pool_name))
+		return config_blame(c, KEY_pool_name, 0, err, "a change here takes a restart of trimtab");
+	if (o->launch->gunicorn != s->launch->gunicorn)
+		return config_blame(c, o->launch->gunicorn ? KEY_pool_gunicorn : KEY_pool_command, 0, err,
+				    "a change from one to the other takes a restart of trimtab");
+	if (o->launch->workers > s->capacity)
+		return config_blame(c, KEY_pool_workers, 0, err,
+				    "there is room for %u workers; more than that takes a restart of "
+				    "trimtab", s->capacity);
+	return check_footprint(s, c, o->launch, o->launch->workers, err);
+}
+
+/* What is settled at the start: told by name, the rest is taken. */
+static void tell_what_stays(const struct supervisor *s, const struct config *c)
+{
+	static const enum config_key settled[] = {
+		KEY_control_socket,	 KEY_log_target,	KEY_cgroup_use,
+		KEY_pressure_tell_workers, KEY_pool_socket_mode, KEY_pool_socket_user,
+		KEY_pool_socket_group,
+	};
+	char text[320] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < ELEMENTS(settled) && n < sizeof(text); i++)
+		if (!config_same(s->config, c, settled[i]))
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? ", " : "",
+					      config_key_name(settled[i]).text);
+	if (n > 0)
+		journal_problem(0, 0, "The new configuration is taken, but for this, which takes a "
+				      "restart of trimtab (sockets that are new have it): %s", text);
+}
+
+/* Its workers write and listen there under another name from now on. */
+static void change_owner(const struct supervisor *s, const struct launch *l)
+{
+	char path[128];
+
+	if (l->uid == s->launch->uid && l->gid == s->launch->gid)
+		return;
+	if (chown(s->notify_path, l->uid, l->gid) < 0)
+		journal_problem(0, -errno, "Cannot give %s to the workers' user", s->notify_path);
+	for (unsigned i = 0; i < s->n_slots; i++) {
+		(void)snprintf(path, sizeof(path), "%s/pressure-%u", s->runtime,
+			       s->slots[i].number);
+		if (s->slots[i].bell && chown(path, l->uid, l->gid) < 0)
+			journal_problem(0, -errno, "Cannot give %s to the workers' user", path);
 	}
-	fixed = fixed_key_changed(s->config, c);
-	if (fixed != N_KEYS) {
-		(void)config_blame(c, fixed, 0, &err,
-				   "a change here takes a restart of trimtab; the old "
-				   "configuration stays");
-		journal_config(false, err.text);
-		return false;
-	}
-	if (c->where[KEY_pool_workers] && c->pool_workers > 0 &&
-	    (uint64_t)c->pool_workers <= s->capacity)
-		s->target = (unsigned)c->pool_workers;
-	if (c->where[KEY_restart_graceful_timeout])
-		s->launch->graceful_usec = c->restart_graceful_timeout;
-	config_free(s->config);
-	s->config = TAKE(c);
-	return true;
 }
 
 /* Marks what is beyond the target as surplus and brings in what is missing. */
@@ -179,26 +208,153 @@ static void fit_target(struct supervisor *s)
 	supervisor_wake(s);
 }
 
+/* With another threshold. */
+static void rewatch_pool(struct supervisor *s)
+{
+	unwatch_pool(s);
+	watch_pool(s);
+}
+
+/* gunicorn writes it anew, should somebody have removed it; the name may be another one. */
+static void change_pidfile(struct supervisor *s, const struct launch *old)
+{
+	const char *now = s->launch->pidfile;
+
+	if (old->pidfile && (!now || strcmp(old->pidfile, now) != 0))
+		pidfile_remove(old->pidfile, getpid());
+	(void)setup_pidfile(s);
+}
+
+/* From here on everything is made with what was pending. */
+static int commit(struct supervisor *s)
+{
+	struct outfit *o = s->pending;
+	struct config *old = s->config;
+	struct launch *old_launch = s->launch;
+	unsigned before = s->target;
+	int r = listeners_change(s, o);
+
+	if (r < 0)
+		return r;
+	tell_what_stays(s, o->config);
+	change_owner(s, o->launch);
+	s->target = o->launch->workers;
+	s->config = TAKE(o->config);
+	s->launch = TAKE(o->launch);
+	s->pending = NULL;
+	free(o);
+
+	record_change(s->config->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON : RECORD_TEXT,
+		      setup_log_priority(s->config));
+	if (!config_same(old, s->config, KEY_pressure_some))
+		rewatch_pool(s);
+	change_pidfile(s, old_launch);
+	setup_tell_launch(s->launch);
+	config_free(old);
+	(void)launch_free(old_launch);
+	if (!template_is_wanted(s->launch))
+		template_drop(s);
+	if (s->target != before)
+		template_scaled(s, before);
+	return 0;
+}
+
+static void refuse(struct supervisor *s, const char *why)
+{
+	char text[1200];
+
+	(void)snprintf(text, sizeof(text), "The reload failed, the old workers go on: %s", why);
+	journal_config(false, text);
+	reload_forget(s, /* wait= */ false);
+	record_notify_manager("READY=1");
+	supervisor_wake(s);
+}
+
 void reload_done(struct supervisor *s, const char *error)
 {
-	if (error) {
-		char text[160];
+	int r;
 
-		(void)snprintf(text, sizeof(text), "The reload failed, %s: the old workers go on",
-			       error);
-		journal_config(false, text);
-	} else {
-		(void)setup_pidfile(s); /* gunicorn writes it anew, should somebody have removed it */
-		s->generation++;
-		fit_target(s);
-		for (unsigned i = 0; i < s->n_slots; i++) {
-			s->slots[i].wish = WISH_RELOAD;
-			(void)setup_environment(&s->slots[i]);
-		}
-		journal_pool("reloading", "Reloading: the workers of %s are replaced one by one",
-			     s->config->pool_name);
+	if (error) {
+		refuse(s, error);
+		return;
 	}
+	r = commit(s);
+	if (r < 0) {
+		refuse(s, strerrordesc_np(-r));
+		return;
+	}
+	s->generation++;
+	fit_target(s);
+	for (unsigned i = 0; i < s->n_slots; i++) {
+		s->slots[i].wish = WISH_RELOAD;
+		(void)setup_environment(&s->slots[i]);
+	}
+	journal_pool("reloading", "Reloading: the workers of %s are replaced one by one; %u are wanted",
+		     s->config->pool_name, s->target);
 	record_notify_manager("READY=1");
+}
+
+/* The configuration is known to be good. Its code is tried next, where there is a template. */
+static void prepare(struct supervisor *s, struct relaunch_result *found)
+{
+	struct config_error err = { "" };
+	struct outfit *o = calloc(1, sizeof(*o));
+	int r = -ENOMEM;
+
+	if (o) {
+		*o = (struct outfit){ .config = TAKE(found->config),
+				      .launch = TAKE(found->launch) };
+		r = check_outfit(s, o, &err);
+	}
+	if (r == 0)
+		r = listeners_gather(s, found, o, &err);
+	if (r != 0) {
+		outfit_free(s, o);
+		refuse(s, err.text[0] ? err.text : strerrordesc_np(-r));
+		return;
+	}
+	s->pending = o;
+	if (!template_is_wanted(o->launch)) {
+		reload_done(s, NULL);
+		return;
+	}
+	r = template_renew(s);
+	if (r < 0)
+		reload_done(s, strerrordesc_np(-r));
+}
+
+static int on_relaunch(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct supervisor *s = userdata;
+	struct relaunch_result found;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	s->relaunch_done = sd_event_source_disable_unref(s->relaunch_done);
+	relaunch_take(TAKE(s->relaunch), &found);
+	if (found.r == 0)
+		prepare(s, &found);
+	else if (found.r == LAUNCH_PRINTED)
+		refuse(s, "gunicorn would print something and end, with these arguments");
+	else
+		refuse(s, found.err.text[0] ? found.err.text : strerrordesc_np(-found.r));
+	relaunch_result_done(&found);
+	return 0;
+}
+
+static int begin(struct supervisor *s)
+{
+	auto_free struct socket *known = NULL;
+	size_t n = 0;
+	int r = listeners_known(s, &known, &n);
+
+	if (r == 0)
+		r = relaunch_new(s->arguments, known, n, !listeners_are_given(s), &s->relaunch);
+	if (r == 0)
+		r = sd_event_add_io(s->event, &s->relaunch_done, relaunch_fd(s->relaunch), EPOLLIN,
+				    on_relaunch, s);
+	return r;
 }
 
 void reload(struct supervisor *s)
@@ -215,17 +371,11 @@ void reload_now(struct supervisor *s)
 	if (s->phase != PHASE_STARTING && s->phase != PHASE_RUNNING)
 		return;
 	record_notify_manager("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, time_now_usec());
-	if (!take_new_config(s)) {
-		record_notify_manager("READY=1");
-		return;
-	}
-	if (!s->template) {
-		reload_done(s, NULL);
-		return;
-	}
-	r = template_renew(s);
+	/* A reload on a reload: the newest configuration wins. */
+	reload_forget(s, /* wait= */ false);
+	r = begin(s);
 	if (r < 0)
-		reload_done(s, strerrordesc_np(-r));
+		refuse(s, strerrordesc_np(-r));
 }
 
 /* ---- signals ---- */
@@ -233,12 +383,17 @@ void reload_now(struct supervisor *s)
 static void scale(struct supervisor *s, int by)
 {
 	unsigned before = s->target, target = by > 0 ? before + 1 : before - 1;
+	struct config_error err = { "" };
 
 	if (target == 0 || target > s->capacity) {
 		journal_problem(0, 0, "The pool keeps its %u workers: %s", s->target,
 				target == 0 ? "one is the least"
 					    : "there is no room for more; restart trimtab with a "
 					      "larger [pool] workers");
+		return;
+	}
+	if (by > 0 && check_footprint(s, s->config, s->launch, target, &err) != 0) {
+		journal_problem(0, 0, "The pool keeps its %u workers: %s", s->target, err.text);
 		return;
 	}
 	s->target = target;

@@ -5,10 +5,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +24,7 @@
 #include "report/journal.h"
 #include "report/record.h"
 #include "supervisor/limits.h"
+#include "supervisor/relaunch.h"
 #include "supervisor/scope.h"
 #include "util/cleanup.h"
 #include "util/runtime.h"
@@ -46,6 +45,11 @@ static const int syslog_levels[] = {
 	[CONFIG_LOG_LEVEL_ERROR] = LOG_ERR,
 };
 
+int setup_log_priority(const struct config *c)
+{
+	return syslog_levels[c->log_level];
+}
+
 static bool is_managed(void)
 {
 	const char *exec_pid = getenv("SYSTEMD_EXEC_PID");
@@ -62,7 +66,7 @@ int setup_records(struct supervisor *s)
 	s->managed = is_managed();
 	return record_open(c->pool_name, journal ? RECORD_JOURNAL : RECORD_STDERR,
 			   c->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON : RECORD_TEXT,
-			   syslog_levels[c->log_level]);
+			   setup_log_priority(c));
 }
 
 /* ---- ourselves ---- */
@@ -175,31 +179,6 @@ static int prepare_cgroups(struct supervisor *s)
 
 /* ---- sockets ---- */
 
-static int number_or_name(const char *text, bool group, unsigned *ret)
-{
-	char *end;
-	unsigned long n;
-
-	if (!text)
-		return 0;
-	n = strtoul(text, &end, 10);
-	if (*text >= '0' && *text <= '9' && *end == '\0') {
-		*ret = (unsigned)n;
-		return 0;
-	}
-	if (group) {
-		const struct group *g = getgrnam(text);
-
-		*ret = g ? g->gr_gid : *ret;
-		return g ? 0 : -ESRCH;
-	}
-
-	const struct passwd *p = getpwnam(text);
-
-	*ret = p ? p->pw_uid : *ret;
-	return p ? 0 : -ESRCH;
-}
-
 static int adopt_sockets(struct supervisor *s)
 {
 	int n = sd_listen_fds(/* unset_environment= */ true), r;
@@ -243,17 +222,9 @@ static int open_patiently(const struct socket_address *a, const struct socket_op
 static int bind_sockets(struct supervisor *s)
 {
 	const struct launch *l = s->launch;
-	struct socket_options options = {
-		.backlog = l->backlog,
-		.mode = l->socket_mode,
-		.uid = l->uid,
-		.gid = l->gid,
-		.reuse_port = l->reuse_port,
-	};
-	int r = number_or_name(s->config->pool_socket_user, false, &options.uid);
+	struct socket_options options;
+	int r = relaunch_socket_options(s->config, l, &options);
 
-	if (r == 0)
-		r = number_or_name(s->config->pool_socket_group, true, &options.gid);
 	if (r < 0) {
 		journal_problem(0, r, "[pool] socket-user or socket-group is not known here");
 		return r;
@@ -278,25 +249,6 @@ static int bind_sockets(struct supervisor *s)
 	return 0;
 }
 
-/* Names for LISTEN_FDNAMES: the addresses, with what would end a name replaced. */
-int setup_socket_names(struct supervisor *s)
-{
-	size_t room = 1, n = 0;
-
-	for (size_t i = 0; i < s->n_sockets; i++)
-		room += strlen(s->sockets[i].name) + 1;
-	s->socket_names = calloc(room, 1);
-	if (!s->socket_names)
-		return -ENOMEM;
-	for (size_t i = 0; i < s->n_sockets; i++) {
-		if (i > 0)
-			s->socket_names[n++] = ':';
-		for (const char *p = s->sockets[i].name; *p; p++)
-			s->socket_names[n++] = *p == ':' || *p <= ' ' ? '-' : *p;
-	}
-	return 0;
-}
-
 static int prepare_sockets(struct supervisor *s)
 {
 	int r = adopt_sockets(s);
@@ -308,7 +260,8 @@ static int prepare_sockets(struct supervisor *s)
 	for (size_t i = 0; i < s->n_sockets; i++)
 		journal_pool("listening", "Listening on %s%s", s->sockets[i].name,
 			     s->sockets[i].inherited ? ", inherited" : "");
-	return setup_socket_names(s);
+	s->socket_names = listeners_names(s->sockets, s->n_sockets);
+	return s->socket_names ? 0 : -ENOMEM;
 }
 
 /* ---- runtime directory, notification and control sockets ---- */
@@ -541,6 +494,17 @@ int setup_pidfile(struct supervisor *s)
 
 /* ---- all of it ---- */
 
+void setup_tell_launch(const struct launch *l)
+{
+	if (l->untrimmable)
+		journal_problem(0, 0, "%s", l->untrimmable);
+	for (size_t i = 0; i < l->n_warnings; i++)
+		journal_problem(0, 0, "%s", l->warnings[i]);
+	if (l->hooks && l->preload_mode == CONFIG_PRELOAD_NONE)
+		journal_problem(0, 0, "gunicorn's hooks %s are not run: with preload = none there is no "
+				      "template, and nobody else to run them", l->hooks);
+}
+
 int setup(struct supervisor *s)
 {
 	int r;
@@ -550,13 +514,7 @@ int setup(struct supervisor *s)
 		return r;
 	journal_pool("starting", "trimtab %s starts the pool %s: %s", TRIMTAB_VERSION,
 		     s->config->pool_name, s->launch->what);
-	if (s->launch->untrimmable)
-		journal_problem(0, 0, "%s", s->launch->untrimmable);
-	for (size_t i = 0; i < s->launch->n_warnings; i++)
-		journal_problem(0, 0, "%s", s->launch->warnings[i]);
-	if (s->launch->hooks && s->launch->preload_mode == CONFIG_PRELOAD_NONE)
-		journal_problem(0, 0, "gunicorn's hooks %s are not run: with preload = none there is no "
-				      "template, and nobody else to run them", s->launch->hooks);
+	setup_tell_launch(s->launch);
 	if (!s->launch->preload && !config_is(s->config->trim_preload_library, "off"))
 		journal_problem(0, 0, "libtrimtab-preload.so is not installed: workers cannot be "
 				      "asked to trim");
@@ -589,6 +547,7 @@ static void slot_done(struct slot *slot)
 
 void teardown(struct supervisor *s)
 {
+	reload_forget(s, /* wait= */ true);
 	while (s->workers)
 		worker_free(s->workers);
 	s->template = template_free(s->template);
@@ -610,6 +569,7 @@ void teardown(struct supervisor *s)
 		socket_close(&s->sockets[i], /* unlink_path= */ true);
 	if (s->launch->pidfile)
 		pidfile_remove(s->launch->pidfile, getpid());
+	listeners_done(s);
 	leaves_done(&s->leaves);
 	if (s->root.dir_fd >= 0)
 		(void)pool_close(&s->root);

@@ -81,6 +81,7 @@ static int on_step(sd_event_source *source, void *userdata)
 		stop_if_empty(s);
 		return 0;
 	}
+	listeners_settle(s);
 	if (template_is_awaited(s))
 		return 0; /* its first word is the next event */
 	observe(s, &seen);

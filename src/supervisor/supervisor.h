@@ -37,6 +37,8 @@
 #include "util/time.h"
 
 struct state;
+struct relaunch;
+struct relaunch_result;
 struct supervisor;
 struct slot;
 
@@ -76,6 +78,7 @@ struct worker {
 	enum worker_state state;
 	enum our_hand hand;		/* what we did to it, for the attribution of its end */
 	unsigned generation;		/* of configuration and code */
+	usec_t watchdog_usec;		/* as its environment has it; 0: as the launch has it */
 	usec_t started_usec, ready_usec, asked_usec;
 
 	struct leaf *leaf;		/* NULL without cgroups */
@@ -154,6 +157,22 @@ struct upgrade {
 	sd_event_source *child, *deadline, *turn;
 };
 
+/* What a generation of workers and its template are made with. */
+struct outfit {
+	struct config *config;
+	struct launch *launch;
+	struct socket *sockets;		/* some may be the present generation's too */
+	size_t n_sockets;
+	char *socket_names;		/* LISTEN_FDNAMES */
+};
+
+/* A socket that the configuration no longer names. */
+struct leaving {
+	struct socket socket;
+	unsigned generation;		/* the last one that has it */
+	bool quiet;			/* nothing new is let in */
+};
+
 struct supervisor {
 	const struct arguments *arguments;
 	struct config *config;
@@ -173,6 +192,12 @@ struct supervisor {
 	struct socket *sockets;
 	size_t n_sockets;
 	char *socket_names;		/* LISTEN_FDNAMES */
+	struct leaving *leaving;
+	size_t n_leaving;
+
+	struct relaunch *relaunch;	/* a reload is being prepared */
+	sd_event_source *relaunch_done;
+	struct outfit *pending;		/* it is, and its template boots */
 
 	char runtime[88];		/* directory of the pool's sockets: "/pressure-N"
 					 * fits behind it in a sun_path */
@@ -245,13 +270,16 @@ void supervisor_arm(struct supervisor *s, sd_event_source **timer, usec_t usec,
 
 /* Everything from the first record to the first worker's start. Returns 0 or -errno, reported. */
 int setup(struct supervisor *s);
+/* Says what is odd about what is to run. */
+void setup_tell_launch(const struct launch *l);
+/* What [log] level comes to. */
+int setup_log_priority(const struct config *c);
 void teardown(struct supervisor *s);
 /* Resolves the configuration to numbers, again whenever it or the host's limits change; reports
  * what is new. */
 void setup_limits(struct supervisor *s);
 /* Its parts, for carry.c. They return 0 or -errno. */
 int setup_records(struct supervisor *s);
-int setup_socket_names(struct supervisor *s);
 int setup_notify(struct supervisor *s);
 int setup_capacity(struct supervisor *s, unsigned capacity);
 void setup_protection(struct supervisor *s);
@@ -314,8 +342,14 @@ bool template_is_awaited(const struct supervisor *s);
 int template_fork(struct worker *w);
 /* Hears what it says and when it ends, and kills it at the deadline. 0 or -errno. */
 int template_watch(struct template *t, usec_t deadline_usec);
-/* Starts the successor of a reload; reload_done() follows. 0 or -errno. */
+/* Whether workers of this launch are to be forked from one. */
+bool template_is_wanted(const struct launch *launch);
+/* Starts the successor, for what is pending; reload_done() follows. 0 or -errno. */
 int template_renew(struct supervisor *s);
+/* Gives the successor up. */
+void template_forget_successor(struct supervisor *s);
+/* The new generation is executed: there is no template any more. */
+void template_drop(struct supervisor *s);
 /* The pool stops: ends it, unless hooks of gunicorn's master are to hear of each worker's end. */
 void template_dismiss(struct supervisor *s);
 /* Ends one that was spared: the last worker is gone. Its own exit follows. */
@@ -375,6 +409,32 @@ struct json_object *explain(struct supervisor *s, unsigned number);
 /* Why trims give nothing back here, as far as can be told: static. */
 const char *explain_futility(const struct supervisor *s);
 
+/* ---- listeners.c ---- */
+
+/* Names for LISTEN_FDNAMES: the addresses, with what would end a name replaced. NULL without
+ * memory. */
+char *listeners_names(const struct socket *sockets, size_t n_sockets);
+/* Whether somebody passed the sockets down, and addresses of the configuration mean nothing. */
+bool listeners_are_given(const struct supervisor *s);
+/* A copy of those that a reload may keep; the array is the caller's. 0 or -ENOMEM. */
+int listeners_known(const struct supervisor *s, struct socket **ret, size_t *ret_n);
+/* Fills in the sockets of o, whose config and launch are there: those that stay, and those that
+ * were bound for it, which move over. 0, CONFIG_BAD with err->text, or -ENOMEM; then too,
+ * listeners_drop() is the caller's. */
+int listeners_gather(const struct supervisor *s, struct relaunch_result *found, struct outfit *o,
+		     struct config_error *err);
+/* Closes those of them that are not in use. */
+void listeners_drop(const struct supervisor *s, struct outfit *o);
+/* Makes them the ones in use; what is not among them leaves. 0 or -ENOMEM: nothing has changed. */
+int listeners_change(struct supervisor *s, struct outfit *o);
+/* Closes those that leave and that no worker has any more. */
+void listeners_settle(struct supervisor *s);
+/* Lets nothing new in anywhere. */
+void listeners_quiet(struct supervisor *s);
+/* Connections that wait to be accepted. */
+unsigned listeners_queued(const struct supervisor *s);
+void listeners_done(struct supervisor *s);
+
 /* ---- reload.c ---- */
 
 int watch_signals(struct supervisor *s);
@@ -383,6 +443,8 @@ void reload(struct supervisor *s);
 void reload_now(struct supervisor *s);
 /* The new generation is known to load (error NULL), or does not. */
 void reload_done(struct supervisor *s, const char *error);
+/* Gives up a reload that is under way. wait: for what it runs to end, a second at most. */
+void reload_forget(struct supervisor *s, bool wait);
 /* graceful: serve the queue, then drain; else end as fast as workers can. */
 void stop(struct supervisor *s, bool graceful, const char *why);
 /* Ends the loop once the last worker is gone. */

@@ -110,6 +110,21 @@ static void forked(struct supervisor *s, const struct template_answer *a)
 	(void)worker_born(w);
 }
 
+/* Whoever it was to fork will never come: a child that it has made all the same leaves without a
+ * word, since nobody lets it go on. */
+static void disown(struct supervisor *s)
+{
+	struct worker *next;
+
+	for (struct worker *w = s->workers; w; w = next) {
+		next = w->next;
+		if (w->forking) {
+			w->forking = false;
+			worker_unborn(w, -EPIPE);
+		}
+	}
+}
+
 static void become_ready(struct template *t)
 {
 	struct supervisor *s = t->supervisor;
@@ -128,6 +143,7 @@ static void become_ready(struct template *t)
 			kill_template(old);
 			/* Its own exit is reaped as an orphan's. */
 			(void)template_free(old);
+			disown(s);
 		}
 		reload_done(s, NULL);
 	}
@@ -173,19 +189,6 @@ static int on_answer(sd_event_source *source, int fd, uint32_t events, void *use
 }
 
 /* ---- its end ---- */
-
-static void disown(struct supervisor *s)
-{
-	struct worker *next;
-
-	for (struct worker *w = s->workers; w; w = next) {
-		next = w->next;
-		if (w->forking) {
-			w->forking = false;
-			worker_unborn(w, -EPIPE);
-		}
-	}
-}
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -255,19 +258,19 @@ static int on_template_exit(sd_event_source *source, const siginfo_t *si, void *
 
 /* ---- its start ---- */
 
-static char **make_environment(struct supervisor *s)
+static char **make_environment(const struct supervisor *s, const struct outfit *o)
 {
 	const struct environment_plan plan = {
 		.worker = 0,
-		.pool = s->config->pool_name,
-		.extra = s->config->pool_env.items,
-		.n_extra = s->config->pool_env.n,
-		.n_listen_fds = s->n_sockets,
-		.listen_names = s->socket_names,
+		.pool = o->config->pool_name,
+		.extra = o->config->pool_env.items,
+		.n_extra = o->config->pool_env.n,
+		.n_listen_fds = o->n_sockets,
+		.listen_names = o->socket_names,
 		.notify_path = s->notify_path,
-		.watchdog_usec = s->launch->watchdog_usec,
-		.preload = s->launch->preload,
-		.arena_max = s->config->trim_arena_max,
+		.watchdog_usec = o->launch->watchdog_usec,
+		.preload = o->launch->preload,
+		.arena_max = o->config->trim_arena_max,
 	};
 
 	return environment_new(environ, &plan);
@@ -275,9 +278,9 @@ static char **make_environment(struct supervisor *s)
 
 /* [python, adapter, "--", words...] -> [python, template, "--preload=app", purpose, "--", words...];
  * the purpose, "--start" or "--reload", has hooks of its own; NULL: none. */
-static char **make_argv(const struct supervisor *s, const char *purpose)
+static char **make_argv(const struct launch *launch, const char *purpose)
 {
-	char *const *argv = s->launch->argv;
+	char *const *argv = launch->argv;
 	char **with;
 	size_t n = 0;
 
@@ -287,8 +290,8 @@ static char **make_argv(const struct supervisor *s, const char *purpose)
 	if (!with)
 		return NULL;
 	with[0] = argv[0];
-	with[1] = s->launch->template_adapter;
-	with[2] = (char *)(s->launch->preload_mode == CONFIG_PRELOAD_APP ? "--preload=app"
+	with[1] = launch->template_adapter;
+	with[2] = (char *)(launch->preload_mode == CONFIG_PRELOAD_APP ? "--preload=app"
 									  : "--preload=server");
 	with[3] = (char *)purpose;
 	memcpy(with + (purpose ? 4 : 3), argv + 2, (n - 2) * sizeof(*with));
@@ -326,7 +329,8 @@ int template_watch(struct template *t, usec_t deadline_usec)
 	return 0;
 }
 
-static int start(struct supervisor *s, const char *purpose, struct template **ret)
+static int start(struct supervisor *s, const struct outfit *o, const char *purpose,
+		 struct template **ret)
 {
 	CLEANUP(cleanup_template) struct template *t = calloc(1, sizeof(*t));
 	int fds[SPAWN_MAX_LISTEN_FDS], r;
@@ -343,20 +347,20 @@ static int start(struct supervisor *s, const char *purpose, struct template **re
 	if (r < 0)
 		return r;
 	prepare_template_leaf(s);
-	for (size_t i = 0; i < s->n_sockets; i++)
-		fds[i] = s->sockets[i].fd;
+	for (size_t i = 0; i < o->n_sockets; i++)
+		fds[i] = o->sockets[i].fd;
 
-	char **env = make_environment(s), **argv = make_argv(s, purpose);
+	char **env = make_environment(s, o), **argv = make_argv(o->launch, purpose);
 	const struct spawn how = {
-		.program = s->launch->program,
+		.program = o->launch->program,
 		.argv = argv,
 		.env = env,
-		.directory = s->config->pool_chdir,
+		.directory = o->config->pool_chdir,
 		.leaf_fd = s->template_leaf ? s->template_leaf->dir_fd : -1,
 		.join = s->template_leaf && s->template_leaf->killed,
 		.output_fd = s->template_output_fd,
 		.listen_fds = fds,
-		.n_listen_fds = s->n_sockets,
+		.n_listen_fds = o->n_sockets,
 		.extra_fd = theirs,
 		.die_with_parent = !s->managed,
 		.oom_score_adj = s->oom_score_adj[0] ? s->oom_score_adj : NULL,
@@ -368,7 +372,7 @@ static int start(struct supervisor *s, const char *purpose, struct template **re
 	free(argv);
 	if (r < 0)
 		return r;
-	r = template_watch(t, usec_add(t->started_usec, s->config->restart_boot_timeout));
+	r = template_watch(t, usec_add(t->started_usec, o->config->restart_boot_timeout));
 	if (r < 0) {
 		kill_template(t);
 		return r;
@@ -377,15 +381,28 @@ static int start(struct supervisor *s, const char *purpose, struct template **re
 	return 0;
 }
 
+bool template_is_wanted(const struct launch *launch)
+{
+	return launch->template_adapter && launch->preload_mode != CONFIG_PRELOAD_NONE;
+}
+
 int template_start(struct supervisor *s)
 {
+	const struct outfit present = {
+		.config = s->config,
+		.launch = s->launch,
+		.sockets = s->sockets,
+		.n_sockets = s->n_sockets,
+		.socket_names = s->socket_names,
+	};
 	int r;
 
-	if (!s->launch->template_adapter || s->launch->preload_mode == CONFIG_PRELOAD_NONE || s->template)
+	if (!template_is_wanted(s->launch) || s->template)
 		return 0;
 	if (s->template_output_fd < 0)
 		s->template_output_fd = record_open_output(0);
-	r = start(s, s->phase == PHASE_STARTING && s->template_failures == 0 ? "--start" : NULL,
+	r = start(s, &present,
+		  s->phase == PHASE_STARTING && s->template_failures == 0 ? "--start" : NULL,
 		  &s->template);
 	if (r < 0) {
 		journal_problem(0, r, "Cannot start the template: workers are executed");
@@ -449,20 +466,30 @@ void template_dismiss(struct supervisor *s)
 	 * all, see template_end(). */
 	if (s->template && !hooks_hear(s))
 		kill_template(s->template);
-	if (s->successor) {
-		kill_template(s->successor);
-		s->successor = template_free(s->successor);
-	}
+	template_forget_successor(s);
+}
+
+void template_forget_successor(struct supervisor *s)
+{
+	if (!s->successor)
+		return;
+	kill_template(s->successor);
+	s->successor = template_free(s->successor);
+}
+
+void template_drop(struct supervisor *s)
+{
+	supervisor_arm(s, &s->template_retry, USEC_NEVER, NULL, NULL);
+	if (!s->template)
+		return;
+	kill_template(s->template);
+	s->template = template_free(s->template);
+	disown(s);
 }
 
 int template_renew(struct supervisor *s)
 {
-	if (s->successor) {
-		/* A reload on a reload: the newest configuration wins. */
-		kill_template(s->successor);
-		s->successor = template_free(s->successor);
-	}
-	return start(s, "--reload", &s->successor);
+	return start(s, s->pending, "--reload", &s->successor);
 }
 
 int template_fork(struct worker *w)

@@ -229,6 +229,12 @@ static int on_turn(sd_event_source *source, void *userdata)
 		refuse(s, "%s was changed while it was tried", path);
 		return 0;
 	}
+	/* A reload that is under way is begun anew, there or here: its thread and its template would
+	 * be nobody's. */
+	if (r == 0 && (s->relaunch || s->pending)) {
+		s->upgrade.reload = true;
+		reload_forget(s, /* wait= */ true);
+	}
 	if (r == 0)
 		r = execute(s, path);
 	refuse(s, "cannot execute %s: %s", path, strerrordesc_np(-r));
@@ -534,7 +540,7 @@ int upgrade_configure(const struct state *state, struct config **ret_config,
 	if (r == 0 && state->pool->description_fd >= 0)
 		r = read_file(state->pool->description_fd, STATE_SIZE_MAX, &description, &n);
 	if (r == 0)
-		r = launch_new(c, description, ret_launch, err);
+		r = launch_new(c, description, -1, ret_launch, err);
 	if (r == 0)
 		*ret_config = TAKE(c);
 	return r;

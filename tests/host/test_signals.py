@@ -210,7 +210,7 @@ class Reload(Case):
         pool = self.pool("-c", self.path("shop.ini"), name="shop").wait_ready()
         before = pool.workers()
         for text, says in (("[pool]\ncommand = true\nworkers = x\n", "shop.ini:3:"),
-                           ("[pool]\ncommand = /other\nbind = 127.0.0.1:0\n", "restart of trimtab"),
+                           ("[pool]\ncommand = /other\nbind = 127.0.0.1:0\n", "no executable program"),
                            ("nonsense", "shop.ini:1:")):
             self.write("shop.ini", text)
             mark = pool.mark()
