@@ -91,6 +91,64 @@ void journal_worker_exited(const struct journal_exit *e)
 	record_commit(r);
 }
 
+/* "; 3 trims, the last 10 min ago: 130.0 MiB -> 90.0 MiB" */
+static void say_trims(const struct journal_black_box *b, char *text, size_t size)
+{
+	if (b->n_trims == 0)
+		(void)snprintf(text, size, "; never trimmed");
+	else
+		(void)snprintf(text, size, "; %u trim%s, the last %s ago: %s -> %s", b->n_trims,
+			       b->n_trims == 1 ? "" : "s", format_usec(b->trim_ago_usec).s,
+			       format_bytes(b->trim_before_bytes).s,
+			       format_bytes(b->trim_after_bytes).s);
+}
+
+static void add_bytes(struct record *r, const char *name, uint64_t bytes)
+{
+	if (bytes != UINT64_MAX)
+		record_add(r, "TRIMTAB_%s_BYTES=%" PRIu64, name, bytes);
+}
+
+void journal_black_box(const struct journal_black_box *b)
+{
+	char trims[160], exact[96] = "";
+
+	say_trims(b, trims, sizeof(trims));
+	if (b->rss_bytes > 0)
+		(void)snprintf(exact, sizeof(exact), ", %s resident, %s private",
+			       format_bytes(b->rss_bytes).s, format_bytes(b->private_bytes).s);
+
+	struct record *r = record_begin(EVENT_BLACK_BOX, LOG_INFO,
+					"Worker %u (pid %d) %s, %s old: %s of %s%s%s%s%s", b->worker,
+					(int)b->pid, b->alive ? "before its restart" : "as last seen",
+					format_usec(b->age_usec).s, format_bytes(b->usage_bytes).s,
+					format_bytes(b->limit_bytes).s, exact, trims,
+					b->reason ? "; " : "", b->reason ? b->reason : "");
+
+	add_worker(r, b->worker, b->pid);
+	record_add(r, "TRIMTAB_STATE=%s", b->alive ? "restart" : "death");
+	record_add(r, "TRIMTAB_REASON=%s", b->reason);
+	record_add(r, "TRIMTAB_USEC=%" PRIu64, b->age_usec);
+	add_bytes(r, "USAGE", b->usage_bytes);
+	add_bytes(r, "LIMIT", b->limit_bytes);
+	add_bytes(r, "TRIPWIRE", b->tripwire_bytes);
+	add_bytes(r, "RSS", b->rss_bytes > 0 ? b->rss_bytes : UINT64_MAX);
+	add_bytes(r, "PSS", b->rss_bytes > 0 ? b->pss_bytes : UINT64_MAX);
+	add_bytes(r, "PRIVATE", b->rss_bytes > 0 ? b->private_bytes : UINT64_MAX);
+	add_bytes(r, "FILE", b->file_bytes);
+	add_bytes(r, "PEAK", b->peak_bytes);
+	record_add(r, "TRIMTAB_CROSSINGS=%" PRIu64, b->n_crossings);
+	if (b->stalled_ago_usec != USEC_NEVER)
+		record_add(r, "TRIMTAB_STALLED_AGO_USEC=%" PRIu64, b->stalled_ago_usec);
+	record_add(r, "TRIMTAB_TRIMS=%u", b->n_trims);
+	if (b->n_trims > 0) {
+		record_add(r, "TRIMTAB_TRIM_AGO_USEC=%" PRIu64, b->trim_ago_usec);
+		add_bytes(r, "BEFORE", b->trim_before_bytes);
+		add_bytes(r, "AFTER", b->trim_after_bytes);
+	}
+	record_commit(r);
+}
+
 void journal_worker_trimmed(const struct journal_trim *t)
 {
 	struct record *r = record_begin(EVENT_TRIM, LOG_INFO,

@@ -21,6 +21,24 @@ struct journal_exit {
 	uint64_t n_oom, n_oom_kill, n_max; /* leaf's memory.events.local since its start */
 };
 
+/* A worker at the end of its life. */
+struct journal_black_box {
+	unsigned worker;
+	pid_t pid;
+	const char *reason;	/* of its restart, or TRIMTAB_CAUSE of its death */
+	bool alive;		/* before a restart: the figures are of now, else as last seen */
+	usec_t age_usec;
+	uint64_t usage_bytes, limit_bytes, tripwire_bytes;
+	uint64_t rss_bytes, pss_bytes, private_bytes; /* smaps_rollup; 0: not read */
+	uint64_t file_bytes;	/* page cache of its leaf */
+	uint64_t peak_bytes;	/* of its leaf, of workers before it too; UINT64_MAX: not known */
+	uint64_t n_crossings;	/* of memory.high */
+	usec_t stalled_ago_usec; /* USEC_NEVER: it never did */
+	unsigned n_trims;
+	usec_t trim_ago_usec;	/* the last one; USEC_NEVER: there was none */
+	uint64_t trim_before_bytes, trim_after_bytes;
+};
+
 struct journal_trim {
 	unsigned worker;
 	pid_t pid;
@@ -81,6 +99,7 @@ void journal_limits(const struct journal_limits *l);
 void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const char *reason);
 void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec, uint64_t usage_bytes);
 void journal_worker_exited(const struct journal_exit *e);
+void journal_black_box(const struct journal_black_box *b);
 void journal_worker_trimmed(const struct journal_trim *t);
 
 /* A trim that was asked for and not answered in time. */

@@ -56,11 +56,11 @@ static void drain(struct slot *slot, const struct action *a)
 {
 	struct journal_plan plan = plan_of(slot, a);
 
-	if (!slot->worker)
+	if (!slot->worker || slot->worker->examination)
 		return;
 	slot->start_reason = a->reason;
 	journal_restart_begun(&plan, "drain");
-	worker_event(slot->worker, WORKER_ASKED, HAND_ASKED);
+	worker_part(slot->worker, a->reason);
 }
 
 /* A surplus slot: whatever runs there goes, and nothing follows. */
@@ -69,10 +69,10 @@ static void retire(struct slot *slot, const struct action *a)
 	struct journal_plan plan = plan_of(slot, a);
 
 	/* Given again until the next snapshot shows it done; said once. */
-	if (slot->worker && slot->worker->state == WORKER_SERVING)
+	if (slot->worker && slot->worker->state == WORKER_SERVING && !slot->worker->examination)
 		journal_restart_begun(&plan, "retire");
 	if (slot->worker)
-		worker_event(slot->worker, WORKER_ASKED, HAND_ASKED);
+		worker_part(slot->worker, a->reason);
 	if (slot->incoming)
 		worker_event(slot->incoming, WORKER_ASKED, HAND_ASKED);
 }

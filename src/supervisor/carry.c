@@ -744,6 +744,15 @@ int carry_out(struct supervisor *s, bool final, struct state *ret)
 	return 0;
 }
 
+/* An on-recycle that ran meanwhile is nobody's now. In its slot a worker is told to go again by the
+ * policy; one that was replaced already by nobody but us. */
+static void part_again(struct supervisor *s)
+{
+	for (struct worker *w = s->workers; w; w = w->next)
+		if (w->state == WORKER_SERVING && w->slot->worker != w && w->slot->incoming != w)
+			worker_event(w, WORKER_ASKED, HAND_ASKED);
+}
+
 static int refuse(struct config_error *err, const char *what, size_t i)
 {
 	(void)snprintf(err->text, sizeof(err->text), "%s %zu of the state is not known here", what,
@@ -820,6 +829,7 @@ int carry_in(struct supervisor *s, const struct state *state)
 	setup_protection(s);
 	watch_pool_again(s);
 	setup_limits(s);
+	part_again(s);
 	/* Whose end was seen by nobody while there was nobody. */
 	(void)on_orphan(NULL, NULL, s);
 	return 0;

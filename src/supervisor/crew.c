@@ -111,7 +111,7 @@ static void serve(struct worker *w)
 	announce_first_ready(s);
 	answer_recycle(slot, NULL);
 	if (old)
-		worker_event(old, WORKER_ASKED, HAND_ASKED);
+		worker_part(old, slot->start_reason);
 }
 
 void worker_event(struct worker *w, enum worker_event event, enum our_hand hand)
@@ -297,6 +297,8 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *si, void *use
 
 	(void)source;
 	report_end(w, &d, cause, &grown);
+	if (!cause_is_expected(cause))
+		worker_black_box(w, cause_name(cause), /* alive= */ false);
 	template_worker_ended(w, d.signaled ? -d.status : d.status);
 	if (w->report->step == SPAWN_UNBORN)
 		spawn_distrust_clone3();
@@ -326,6 +328,7 @@ void worker_free(struct worker *w)
 			*p = w->next;
 			break;
 		}
+	examination_abandon(w);
 	sd_event_source_disable_unref(w->child);
 	sd_event_source_disable_unref(w->deadline);
 	sd_event_source_disable_unref(w->silence);
@@ -627,7 +630,7 @@ static bool is_ours(const struct supervisor *s, pid_t pid)
 	    s->upgrade.pid == pid)
 		return true;
 	for (const struct worker *w = s->workers; w; w = w->next)
-		if (w->pid == pid || w->forking) /* it might be this one, unknown yet */
+		if (w->pid == pid || examination_is_of(w, pid) || w->forking) /* it might be this one, unknown yet */
 			return true;
 	return false;
 }

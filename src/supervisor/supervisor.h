@@ -9,7 +9,7 @@
  *
  * crew.c holds the life of one worker from spawn to exit, watch.c what the kernel tells by itself,
  * trim.c the one trim that may be under way, verbs.c what operators ask, reload.c signals that
- * change the pool, setup.c everything between "configured" and "running", upgrade.c the change of
+ * change the pool, parting.c what comes before a planned restart, setup.c everything between "configured" and "running", upgrade.c the change of
  * program in place and carry.c what it takes along. */
 #pragma once
 
@@ -96,6 +96,7 @@ struct worker {
 	bool forking;			/* the template was asked for it; there is no pid yet */
 	bool hello;			/* its library waits for requests */
 	struct trim_story trims;
+	struct examination *examination; /* the operator's, before it is asked to go; or NULL */
 	char status[128];		/* its own STATUS= */
 
 	sd_event_source *child, *deadline, *silence, *events;
@@ -331,6 +332,18 @@ void worker_unborn(struct worker *w, int error);
 /* Watches a worker of the supervisor before us; its timers fire when that one's would have. 0 or
  * -errno. */
 int worker_resume(struct worker *w, usec_t deadline_usec, usec_t silence_usec);
+
+/* ---- parting.c ---- */
+
+/* Asks a worker to go for a planned restart, once its figures are in the journal and the operator's
+ * command, if there is one, has seen it. */
+void worker_part(struct worker *w, enum reason reason);
+/* Its figures to the journal. alive: there is a process to look at; else as last seen. */
+void worker_black_box(struct worker *w, const char *reason, bool alive);
+/* The worker is going anyway: ends the command. */
+void examination_abandon(struct worker *w);
+bool examination_is_of(const struct worker *w, pid_t pid);
+struct examination *examination_free(struct examination *e);
 
 /* ---- template.c ---- */
 

@@ -121,6 +121,76 @@ Test(journal, an_expected_exit_is_no_error)
 	json_object_put(object);
 }
 
+Test(journal, black_box)
+{
+	journal_black_box(&(struct journal_black_box){
+		.worker = 3,
+		.pid = 4711,
+		.reason = "reload",
+		.alive = true,
+		.age_usec = 3 * USEC_PER_HOUR,
+		.usage_bytes = 100 << 20,
+		.limit_bytes = 200 << 20,
+		.tripwire_bytes = UINT64_MAX,
+		.rss_bytes = 120 << 20,
+		.pss_bytes = 110 << 20,
+		.private_bytes = 90 << 20,
+		.file_bytes = 4096,
+		.peak_bytes = 150 << 20,
+		.n_crossings = 7,
+		.stalled_ago_usec = 5,
+		.n_trims = 2,
+		.trim_ago_usec = 10 * USEC_PER_MIN,
+		.trim_before_bytes = 130 << 20,
+		.trim_after_bytes = 90 << 20,
+	});
+	take("black-box", "6");
+	expect("TRIMTAB_STATE", "restart");
+	expect("TRIMTAB_REASON", "reload");
+	expect("TRIMTAB_USEC", "10800000000");
+	expect("TRIMTAB_USAGE_BYTES", "104857600");
+	expect("TRIMTAB_LIMIT_BYTES", "209715200");
+	expect("TRIMTAB_TRIPWIRE_BYTES", "(none)");
+	expect("TRIMTAB_RSS_BYTES", "125829120");
+	expect("TRIMTAB_PSS_BYTES", "115343360");
+	expect("TRIMTAB_PRIVATE_BYTES", "94371840");
+	expect("TRIMTAB_FILE_BYTES", "4096");
+	expect("TRIMTAB_PEAK_BYTES", "157286400");
+	expect("TRIMTAB_CROSSINGS", "7");
+	expect("TRIMTAB_STALLED_AGO_USEC", "5");
+	expect("TRIMTAB_TRIMS", "2");
+	expect("TRIMTAB_TRIM_AGO_USEC", "600000000");
+	expect("TRIMTAB_BEFORE_BYTES", "136314880");
+	expect("TRIMTAB_AFTER_BYTES", "94371840");
+	expect_message("Worker 3 (pid 4711) before its restart, 3 h 0 min old: 100.0 MiB of "
+		       "200.0 MiB, 120.0 MiB resident, 90.0 MiB private; 2 trims, the last "
+		       "10 min ago: 130.0 MiB -> 90.0 MiB; reload");
+}
+
+Test(journal, black_box_of_the_dead)
+{
+	journal_black_box(&(struct journal_black_box){
+		.worker = 1,
+		.pid = 7,
+		.reason = "oom-worker",
+		.age_usec = USEC_PER_SEC,
+		.usage_bytes = 1 << 20,
+		.limit_bytes = UINT64_MAX,
+		.peak_bytes = UINT64_MAX,
+		.stalled_ago_usec = USEC_NEVER,
+		.trim_ago_usec = USEC_NEVER,
+	});
+	take("black-box", "6");
+	expect("TRIMTAB_STATE", "death");
+	expect("TRIMTAB_RSS_BYTES", "(none)");
+	expect("TRIMTAB_PEAK_BYTES", "(none)");
+	expect("TRIMTAB_LIMIT_BYTES", "(none)");
+	expect("TRIMTAB_STALLED_AGO_USEC", "(none)");
+	expect("TRIMTAB_BEFORE_BYTES", "(none)");
+	expect_message("Worker 1 (pid 7) as last seen, 1.0 s old: 1.0 MiB of no limit; never "
+		       "trimmed; oom-worker");
+}
+
 Test(journal, trim)
 {
 	journal_worker_trimmed(&(struct journal_trim){
