@@ -7,6 +7,7 @@
 #include "preload/thread.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -56,4 +57,7 @@ void thread_settle(const char *name)
 {
 	(void)prctl(PR_SET_NAME, name);
 	(void)syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE);
+	/* Filters that kill for unshare(2) are common. */
+	if (prctl(PR_GET_SECCOMP) == 0)
+		(void)syscall(SYS_unshare, CLONE_FS);
 }

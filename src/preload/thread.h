@@ -9,5 +9,6 @@ int thread_start(void *(*function)(void *));
  * process's descriptor table for an empty one of its own. From there on no descriptor of ours is
  * one that the application could close, or mistake for its own, and none of the application's is
  * kept open by us. Where a seccomp filter or a kernel before 5.9 refuses, the table stays
- * shared, as between any two threads. */
+ * shared, as between any two threads. Likewise for its working directory and root, where no filter
+ * is in force: setns(2) changes a mount name space only while no other thread shares them. */
 void thread_settle(const char *name);

@@ -4,16 +4,22 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -249,6 +255,60 @@ static long malloc_picoseconds(size_t size)
 	       1000 / ROUNDS;
 }
 
+/* So that each of these system calls gives that answer, here or in all threads. */
+static int filter(const int *numbers, const uint32_t *answers, unsigned n, unsigned flags)
+{
+	struct sock_filter code[2 * 8 + 2] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	};
+	struct sock_fprog whole = { .len = 1, .filter = code };
+
+	for (unsigned i = 0; i < n; i++) {
+		code[whole.len++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)numbers[i], 0, 1);
+		code[whole.len++] =
+			(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answers[i]);
+	}
+	code[whole.len++] =
+		(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &whole);
+}
+
+/* As a hardened unit: some calls are fatal, some are refused. */
+static int filter_and_execute(const char *path)
+{
+	static const int numbers[] = { SYS_setpriority, SYS_unshare, SYS_close_range,
+				       SYS_rt_sigtimedwait };
+	static const uint32_t answers[] = { SECCOMP_RET_KILL_PROCESS,
+					    SECCOMP_RET_KILL_PROCESS,
+					    SECCOMP_RET_ERRNO | EPERM,
+					    SECCOMP_RET_ERRNO | EPERM };
+
+	if (filter(numbers, answers, 4, 0) == 0)
+		(void)execl(path, path, (char *)NULL);
+	return -errno;
+}
+
+static int refuse_madvise(unsigned flags)
+{
+	static const int number = SYS_madvise;
+	static const uint32_t answer = SECCOMP_RET_ERRNO | EPERM;
+
+	return filter(&number, &answer, 1, flags);
+}
+
+/* 0 or errno. */
+static int enter_own_mounts(void)
+{
+	int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int r = setns(fd, CLONE_NEWNS);
+
+	r = r < 0 ? errno : 0;
+	(void)close(fd);
+	return r;
+}
+
 /* As a template does it: the child goes on in our place, with the page in our environment. The
  * answer is the library's, or 2 without one. */
 static long adopt(void)
@@ -334,6 +394,16 @@ static long obey(const char *line)
 		return system("exit $(ls /proc/$PPID/fd | wc -l)") >> 8;
 	if (strcmp(line, "close-all") == 0)
 		return close_range(3, ~0U, 0);
+	if (strncmp(line, "filter-exec ", 12) == 0)
+		return filter_and_execute(line + 12);
+	if (strcmp(line, "refuse-madvise") == 0)
+		return refuse_madvise(0);
+	if (strcmp(line, "refuse-madvise-everywhere") == 0)
+		return refuse_madvise(SECCOMP_FILTER_FLAG_TSYNC);
+	if (strcmp(line, "setns") == 0)
+		return enter_own_mounts();
+	if (strcmp(line, "unshare-user") == 0)
+		return unshare(CLONE_NEWUSER) < 0 ? errno : 0;
 	if (strcmp(line, "exit-main-thread") == 0) {
 		(void)atexit(say_goodbye);
 		start(end_soon, NULL);

@@ -2,6 +2,7 @@
  * notices where it does not. */
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -243,6 +244,65 @@ Test(life, application_may_change_its_user)
 	fclose(f);
 	cr_assert_eq(uid, 65534);
 	assert_serves(&driver);
+	driver_stop(&driver);
+}
+
+/* Some of its calls are refused, and for what others want it would be killed. */
+Test(life, serves_behind_a_filter)
+{
+	struct driver driver = start(&(struct driver_setup){ 0 });
+
+	cr_assert(driver_await_hello(&driver));
+	driver_say(&driver, "filter-exec " TRIMTAB_GUEST);
+	cr_assert_eq(driver_ask(&driver, "presence"), PRESENT, "killed by its filter");
+	for (int i = 0; i < 20; i++) {
+		int r;
+
+		/* The new image's helper is about to say its number. */
+		while ((r = driver_request(&driver, TRIMTAB_OP_TRIM)) == -ESRCH)
+			(void)sched_yield();
+		cr_assert_eq(r, 0);
+		cr_assert(driver_await_done(&driver), "request %d", i);
+	}
+	cr_assert_eq(driver.page->waits, TRIMTAB_WAKE_FUTEX, "it may not wait for signals");
+	driver_stop(&driver);
+}
+
+static uint64_t trimmed_behind(const char *filter)
+{
+	struct driver driver = start(&(struct driver_setup){ 0 });
+	uint64_t left;
+
+	cr_assert(driver_await_hello(&driver));
+	cr_assert_eq(driver_ask(&driver, "bloat"), 0);
+	cr_assert_eq(driver_ask(&driver, "shrink"), 0);
+	cr_assert_eq(driver_ask(&driver, filter), 0);
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
+	left = driver_rss_bytes(&driver);
+	cr_assert_eq(driver_ask(&driver, "presence"), PRESENT);
+	driver_stop(&driver);
+	return left;
+}
+
+/* A filter is a thread's own, unless it says otherwise. */
+Test(life, filters_of_the_application)
+{
+	uint64_t own = trimmed_behind("refuse-madvise");
+	uint64_t all = trimmed_behind("refuse-madvise-everywhere");
+
+	cr_assert_lt(own, all / 2, "%lu and %lu", own, all);
+}
+
+/* Where the process may do so at all. Its user name space is another matter: only a process of one
+ * thread may leave that. */
+Test(life, application_may_change_its_mount_name_space)
+{
+	struct driver driver = start(&(struct driver_setup){ 0 });
+
+	cr_assert(driver_await_hello(&driver));
+	/* The thread settles before it says hello. */
+	cr_assert_neq(driver_ask(&driver, "setns"), EINVAL, "it shares its root with a thread");
+	cr_assert_eq(driver_ask(&driver, "unshare-user"), EINVAL);
 	driver_stop(&driver);
 }
 
