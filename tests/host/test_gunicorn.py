@@ -67,6 +67,19 @@ def on_exit(server): note("on_exit")
         self.assertEqual(self.lines()[-1], ["on_exit"])
         self.assert_left_nothing(pool)
 
+    def test_an_upgrade_is_no_start(self):
+        pool = self.start(self.ALL, "-w", "1").wait_ready()
+        before = self.lines()
+        pool.send(signal.SIGUSR2)
+        until(lambda: "took the place of" in pool.log(), "the upgrade")
+        killed = pool.workers()[1]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: ["child_exit", str(killed), "1", "-9"] in self.lines(), "child_exit")
+        self.assertEqual(self.lines()[:-1], before)
+        pool.wait("ready", worker=1, count=2)
+        self.assertEqual(pool.stop(), 0)
+        self.assertEqual(self.lines()[-1], ["on_exit"])
+
     def test_one_that_fails_is_logged_and_nothing_else(self):
         pool = self.start("def when_ready(server): raise RuntimeError('no luck')\n"
                           "def child_exit(server, worker): raise RuntimeError('no chance')\n")
