@@ -270,6 +270,20 @@ int socket_adopt(int fd, struct socket *ret)
 	return 0;
 }
 
+void socket_own(struct socket *s, const struct socket_address *address)
+{
+	struct stat st;
+
+	if (!s->inherited || address->kind != s->address.kind)
+		return;
+	s->inherited = false;
+	s->address = *address;
+	if (address->kind == SOCKET_UNIX && lstat(address->path, &st) == 0) {
+		s->device = st.st_dev;
+		s->inode = st.st_ino;
+	}
+}
+
 int socket_open(const struct socket_address *address, const struct socket_options *options,
 		struct socket *ret)
 {

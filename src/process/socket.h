@@ -46,6 +46,11 @@ int socket_open(const struct socket_address *address, const struct socket_option
  * -ENOTSOCK, -EPROTOTYPE when it is no listening stream socket. */
 int socket_adopt(int fd, struct socket *ret);
 
+/* Makes an adopted socket our own, as if we had bound it to that address, now that whoever did is
+ * gone: arrivals can be stopped, and a path is removed at the end. Nothing happens where the address
+ * is of another kind. */
+void socket_own(struct socket *s, const struct socket_address *address);
+
 /* Closes it; a path that we bound and that is still ours is removed when unlink_path is set. */
 void socket_close(struct socket *s, bool unlink_path);
 

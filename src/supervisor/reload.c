@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "kernel/procfs.h"
-#include "process/pidfile.h"
 #include "report/journal.h"
 #include "report/record.h"
 #include "supervisor/limits.h"
@@ -221,7 +220,7 @@ static void change_pidfile(struct supervisor *s, const struct launch *old)
 	const char *now = s->launch->pidfile;
 
 	if (old->pidfile && (!now || strcmp(old->pidfile, now) != 0))
-		pidfile_remove(old->pidfile, getpid());
+		remove_pidfile(s, old);
 	(void)setup_pidfile(s);
 }
 

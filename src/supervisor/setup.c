@@ -20,7 +20,6 @@
 
 #include "process/environment.h"
 #include "process/notify.h"
-#include "process/pidfile.h"
 #include "report/journal.h"
 #include "report/record.h"
 #include "supervisor/limits.h"
@@ -254,6 +253,8 @@ static int prepare_sockets(struct supervisor *s)
 	int r = adopt_sockets(s);
 
 	if (r == 0)
+		r = predecessor_adopt_sockets(s);
+	if (r == 0)
 		r = bind_sockets(s);
 	if (r < 0)
 		return r;
@@ -476,22 +477,6 @@ static int prepare_slots(struct supervisor *s)
 	return 0;
 }
 
-/* ---- the pidfile ---- */
-
-int setup_pidfile(struct supervisor *s)
-{
-	const char *path = s->launch->pidfile;
-	pid_t other = 0;
-	int r = path ? pidfile_write(path, getpid(), &other) : 0;
-
-	if (r == -EEXIST)
-		journal_problem(0, 0, "%s names process %d, which lives: is this pool running already?",
-				path, (int)other);
-	else if (r < 0)
-		journal_problem(0, r, "Cannot write the pidfile %s", path);
-	return r;
-}
-
 /* ---- all of it ---- */
 
 void setup_tell_launch(const struct launch *l)
@@ -518,7 +503,9 @@ int setup(struct supervisor *s)
 	if (!s->launch->preload && !config_is(s->config->trim_preload_library, "off"))
 		journal_problem(0, 0, "libtrimtab-preload.so is not installed: workers cannot be "
 				      "asked to trim");
-	r = setup_pidfile(s);
+	r = predecessor_find(s);
+	if (r >= 0)
+		r = setup_pidfile(s);
 	if (r >= 0)
 		r = prepare_cgroups(s);
 	if (r >= 0)
@@ -567,8 +554,8 @@ void teardown(struct supervisor *s)
 		(void)rmdir(s->runtime);
 	for (size_t i = 0; i < s->n_sockets; i++)
 		socket_close(&s->sockets[i], /* unlink_path= */ true);
-	if (s->launch->pidfile)
-		pidfile_remove(s->launch->pidfile, getpid());
+	remove_pidfile(s, s->launch);
+	predecessor_forget(s);
 	listeners_done(s);
 	leaves_done(&s->leaves);
 	if (s->root.dir_fd >= 0)

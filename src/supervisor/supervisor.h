@@ -137,6 +137,12 @@ struct template {
 	sd_event_source *child, *answers, *deadline;
 };
 
+/* The gunicorn that started us as its successor. */
+struct predecessor {
+	sd_event_source *end;		/* NULL: there is none, or it has ended */
+	bool gave_sockets;
+};
+
 struct trim_under_way {
 	struct worker *worker;		/* NULL: none */
 	enum reason reason;
@@ -229,6 +235,7 @@ struct supervisor {
 	unsigned target;		/* workers wanted */
 	struct worker *workers;
 	struct trim_under_way trim;
+	struct predecessor predecessor;
 	enum trimtab_allocator trim_allocator; /* of the last worker that answered */
 	struct upgrade upgrade;
 
@@ -288,8 +295,19 @@ void setup_protection(struct supervisor *s);
 int setup_slot(struct supervisor *s, struct slot *slot);
 /* (Re)builds the environment that the slot's next worker gets. Returns 0 or -ENOMEM. */
 int setup_environment(struct slot *slot);
-/* Writes the pidfile where gunicorn's settings name one. Returns 0 or -errno, reported. */
+
+/* ---- predecessor.c ---- */
+
+/* Finds out whether a gunicorn started us as its successor. Returns 0 or -errno, reported. */
+int predecessor_find(struct supervisor *s);
+/* Takes the sockets that it handed over: how many, 0 without it, or -errno, reported. */
+int predecessor_adopt_sockets(struct supervisor *s);
+void predecessor_forget(struct supervisor *s);
+/* Writes the pidfile where gunicorn's settings name one; with ".2" behind its name while that
+ * gunicorn lives. Returns 0 or -errno, reported. */
 int setup_pidfile(struct supervisor *s);
+/* Removes the one of this launch, if it is ours. */
+void remove_pidfile(const struct supervisor *s, const struct launch *launch);
 
 /* ---- observe.c ---- */
 

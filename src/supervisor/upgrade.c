@@ -450,6 +450,8 @@ const char *upgrade_begin(struct supervisor *s, struct control_client *client, b
 
 	if (s->upgrade.asked_usec > 0)
 		return "an upgrade is under way already";
+	if (s->predecessor.end)
+		return "the gunicorn that started this process still lives";
 	if (s->phase != PHASE_RUNNING)
 		return s->phase == PHASE_STARTING ? "the pool is still starting"
 						  : "the pool is stopping";

@@ -3,9 +3,12 @@ tests/conformance/ compares behaviour; this is what it cannot see from outside."
 import os
 import signal
 import socket
+import subprocess
+import sys
 import unittest
+from pathlib import Path
 
-from pools import Case, until
+from pools import DEADLINE_SEC, EXAMPLE, TRIMTAB, Case, Load, clean_environment, get, until
 
 NOTE = """
 def note(*words):
@@ -105,6 +108,85 @@ def on_exit(server): note("on_exit")
         pool.wait_ready()
         self.assertEqual(pool.stop(), 0)
         self.assertEqual(self.lines(), [])
+
+
+class FromGunicorn(Case):
+    """A running gunicorn is told to start its successor, and what it executes is trimtab by now."""
+
+    def setUp(self):
+        super().setUp()
+        self.log = open(self.write("log", ""), "a", encoding="utf-8")
+        self.addCleanup(self.log.close)
+        self.script = self.write("gunicorn", "from gunicorn.app.wsgiapp import run\nrun()\n")
+        self.address = self.path("http.sock")
+
+    def start(self, *words):
+        """gunicorn itself, serving."""
+        old = subprocess.Popen(
+            [sys.executable, self.script, "-w", "2", "-b", f"unix:{self.address}",
+             "-p", self.path("pid"), *words, "light:app"], cwd=EXAMPLE, stdin=subprocess.DEVNULL,
+            stderr=self.log, env=clean_environment(RUNTIME_DIRECTORY=self.directory))
+        self.addCleanup(old.wait)
+        self.addCleanup(old.kill)
+        until(lambda: os.path.exists(self.address), "it listens")
+        self.assertEqual(get(self.address).status, 200)
+        return old
+
+    def upgrade(self, old):
+        """Returns trimtab, serving beside it."""
+        self.write("gunicorn", f"import os, sys\nos.execv({TRIMTAB!r}, [{TRIMTAB!r}, '--set', "
+                               f"'pool.name=test-{os.getpid()}', 'gunicorn', *sys.argv[1:]])\n")
+        old.send_signal(signal.SIGUSR2)
+        until(lambda: " serves" in self.text(), "trimtab serves")
+        return self.watch(Path(self.path("pid.2")).read_text("ascii"))
+
+    def text(self):
+        with open(self.path("log"), encoding="utf-8") as file:
+            return file.read()
+
+    def pidfiles(self):
+        return {name: int(Path(self.path(name)).read_text("ascii"))
+                for name in ("pid", "pid.2") if os.path.exists(self.path(name))}
+
+    def test_to_trimtab(self):
+        old = self.start()
+        with Load(self.address, path="/pid") as load:
+            load.wait_answered(10)
+            new = self.upgrade(old)
+            self.assertEqual(self.pidfiles(), {"pid": old.pid, "pid.2": new.pid})
+            new.kill(signal.SIGUSR2)
+            until(lambda: "still lives" in self.text(), "no upgrade meanwhile")
+            load.wait_answered(10)
+            old.terminate()
+            self.assertEqual(old.wait(DEADLINE_SEC), 0)
+            until(lambda: self.pidfiles() == {"pid": new.pid}, "the pidfile is taken over")
+            load.wait_answered(20)
+            # From here on it is as if trimtab had bound it: a reload finds its address.
+            new.kill(signal.SIGHUP)
+            until(lambda: "replaced one by one" in self.text(), "the reload")
+            load.wait_answered(20)
+        self.assertEqual(load.failures, [], self.text())
+        new.kill(signal.SIGTERM)
+        new.wait_gone()
+        self.assertEqual(self.pidfiles(), {})
+        self.assertFalse(os.path.exists(self.address))
+
+    def test_and_back(self):
+        old = self.start()
+        with Load(self.address, path="/pid") as load:
+            load.wait_answered(10)
+            new = self.upgrade(old)
+            new.kill(signal.SIGTERM)
+            new.wait_gone()
+            load.wait_answered(10)
+        self.assertEqual(load.failures, [], self.text())
+        self.assertEqual(self.pidfiles(), {"pid": old.pid})
+        self.assertEqual(get(self.address).status, 200)
+
+    def test_old_variables_mean_nothing(self):
+        pool = self.gunicorn(environment={"GUNICORN_FD": "0,1,99", "GUNICORN_PID": "1"})
+        pool.wait_ready()
+        self.assertEqual(pool.get().status, 200)
 
 
 class Hangs(Case):
