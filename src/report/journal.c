@@ -103,10 +103,11 @@ static void say_trims(const struct journal_black_box *b, char *text, size_t size
 			       format_bytes(b->trim_after_bytes).s);
 }
 
+/* name: with its equals sign. UINT64_MAX is not known, and left out. */
 static void add_bytes(struct record *r, const char *name, uint64_t bytes)
 {
 	if (bytes != UINT64_MAX)
-		record_add(r, "TRIMTAB_%s_BYTES=%" PRIu64, name, bytes);
+		record_add(r, "%s%" PRIu64, name, bytes);
 }
 
 void journal_black_box(const struct journal_black_box *b)
@@ -129,22 +130,22 @@ void journal_black_box(const struct journal_black_box *b)
 	record_add(r, "TRIMTAB_STATE=%s", b->alive ? "restart" : "death");
 	record_add(r, "TRIMTAB_REASON=%s", b->reason);
 	record_add(r, "TRIMTAB_USEC=%" PRIu64, b->age_usec);
-	add_bytes(r, "USAGE", b->usage_bytes);
-	add_bytes(r, "LIMIT", b->limit_bytes);
-	add_bytes(r, "TRIPWIRE", b->tripwire_bytes);
-	add_bytes(r, "RSS", b->rss_bytes > 0 ? b->rss_bytes : UINT64_MAX);
-	add_bytes(r, "PSS", b->rss_bytes > 0 ? b->pss_bytes : UINT64_MAX);
-	add_bytes(r, "PRIVATE", b->rss_bytes > 0 ? b->private_bytes : UINT64_MAX);
-	add_bytes(r, "FILE", b->file_bytes);
-	add_bytes(r, "PEAK", b->peak_bytes);
+	add_bytes(r, "TRIMTAB_USAGE_BYTES=", b->usage_bytes);
+	add_bytes(r, "TRIMTAB_LIMIT_BYTES=", b->limit_bytes);
+	add_bytes(r, "TRIMTAB_TRIPWIRE_BYTES=", b->tripwire_bytes);
+	add_bytes(r, "TRIMTAB_RSS_BYTES=", b->rss_bytes > 0 ? b->rss_bytes : UINT64_MAX);
+	add_bytes(r, "TRIMTAB_PSS_BYTES=", b->rss_bytes > 0 ? b->pss_bytes : UINT64_MAX);
+	add_bytes(r, "TRIMTAB_PRIVATE_BYTES=", b->rss_bytes > 0 ? b->private_bytes : UINT64_MAX);
+	add_bytes(r, "TRIMTAB_FILE_BYTES=", b->file_bytes);
+	add_bytes(r, "TRIMTAB_PEAK_BYTES=", b->peak_bytes);
 	record_add(r, "TRIMTAB_CROSSINGS=%" PRIu64, b->n_crossings);
 	if (b->stalled_ago_usec != USEC_NEVER)
 		record_add(r, "TRIMTAB_STALLED_AGO_USEC=%" PRIu64, b->stalled_ago_usec);
 	record_add(r, "TRIMTAB_TRIMS=%u", b->n_trims);
 	if (b->n_trims > 0) {
 		record_add(r, "TRIMTAB_TRIM_AGO_USEC=%" PRIu64, b->trim_ago_usec);
-		add_bytes(r, "BEFORE", b->trim_before_bytes);
-		add_bytes(r, "AFTER", b->trim_after_bytes);
+		add_bytes(r, "TRIMTAB_BEFORE_BYTES=", b->trim_before_bytes);
+		add_bytes(r, "TRIMTAB_AFTER_BYTES=", b->trim_after_bytes);
 	}
 	record_commit(r);
 }
