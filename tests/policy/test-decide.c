@@ -107,6 +107,29 @@ Test(decide, crash_restarts_at_once_and_failed_boots_wait)
 	pool_free(&pool);
 }
 
+Test(decide, a_worker_that_became_ready_ends_the_backoff)
+{
+	struct pool pool = pool_new(1);
+	usec_t now = 1000 * SEC;
+
+	for (unsigned int i = 0; i < 5; i++) {
+		policy_note_started(pool.policy, 0, now);
+		policy_note_boot_failed(pool.policy, 0, now);
+	}
+	policy_note_started(pool.policy, 0, now);
+	policy_note_ready(pool.policy, 0, now, 60 * MIB);
+	policy_note_crashed(pool.policy, 0, now, false);
+	pool_decide(&pool, now);
+	cr_assert_not_null(pool_action(&pool, ACTION_START), "at once");
+	policy_note_started(pool.policy, 0, now);
+	policy_note_boot_failed(pool.policy, 0, now);
+	pool_decide(&pool, now);
+	cr_assert_null(pool_action(&pool, ACTION_START));
+	cr_assert_eq(pool.decision.wake_usec, now + 1500 * USEC_PER_MSEC,
+		     "the first again");
+	pool_free(&pool);
+}
+
 /* A worker that jumps to its brake line: the tripwire is met there and stays. */
 static void run_into_the_line(struct pool *pool, uint32_t slot, usec_t now)
 {

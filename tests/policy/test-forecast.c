@@ -51,6 +51,37 @@ Test(forecast, growth_is_told_from_noise_and_no_further_than_history)
 	cr_assert_eq(forecast_growth(&f, 3600 * SEC), 80 * MIB, "8 times the past");
 }
 
+Test(forecast, what_a_trim_took_back_was_not_growth)
+{
+	struct forecast f;
+
+	forecast_reset(&f);
+	for (usec_t t = 0; t <= 600 * SEC; t += 10 * SEC)
+		forecast_add(&f, t, 100 * MIB + t / SEC * 100 * KIB, true);
+	forecast_fell(&f, 40 * MIB);
+	cr_assert_leq(f.level_bytes, 119 * MIB);
+	for (usec_t t = 610 * SEC; t <= 800 * SEC; t += 10 * SEC)
+		forecast_add(&f, t, 60 * MIB + t / SEC * 100 * KIB, true);
+	cr_assert_eq(f.rate, 100 * 1024);
+	cr_assert_geq(f.span_usec, 700 * SEC, "what was before it still counts");
+}
+
+Test(forecast, nothing_is_said_far_beyond_what_was_seen)
+{
+	struct forecast f;
+	usec_t t;
+
+	forecast_reset(&f);
+	for (t = 0; t <= 100 * SEC; t += 10 * SEC)
+		forecast_add(&f, t, 100 * MIB + t / SEC * 100 * KIB, true);
+	cr_assert_neq(forecast_reaches(&f, 160 * MIB, 0), USEC_NEVER);
+	cr_assert_eq(forecast_reaches(&f, 400 * MIB, 0), USEC_NEVER,
+		     "50 min, after 100 s");
+	for (; t <= 600 * SEC; t += 10 * SEC)
+		forecast_add(&f, t, 100 * MIB + t / SEC * 100 * KIB, true);
+	cr_assert_neq(forecast_reaches(&f, 400 * MIB, 0), USEC_NEVER);
+}
+
 Test(forecast, nonsense_is_survived)
 {
 	struct forecast f;

@@ -279,3 +279,63 @@ Test(trim, one_that_helped_is_not_looked_at_again)
 	cr_assert_eq(pool.decision.wake_usec, USEC_NEVER);
 	pool_free(&pool);
 }
+
+/* ---- who, and how often ---- */
+
+Test(trim, only_a_worker_that_said_it_can)
+{
+	struct pool pool = pool_new(2);
+
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	for (uint32_t i = 0; i < 2; i++)
+		pool.slots[i].usage_bytes = pool.slots[i].charged_bytes =
+			(400 - 20 * i) * MIB;
+	pool.slots[0].can_trim = false;
+	pool_decide(&pool, 10 * SEC);
+	cr_assert_eq(pool_count(&pool, ACTION_TRIM), 1);
+	cr_assert_eq(pool_action(&pool, ACTION_TRIM)->slot, 1, "though 0 is fatter");
+	pool_free(&pool);
+}
+
+Test(trim, quiet_after_a_burst)
+{
+	struct pool pool = pool_new(1);
+	const struct action *a = NULL;
+	usec_t now = 10 * SEC;
+
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	pool.slots[0].usage_bytes = pool.slots[0].charged_bytes = 160 * MIB;
+	for (unsigned int i = 0; i < 40 && !a; i++) {
+		pool_decide(&pool, now);
+		a = pool_action(&pool, ACTION_TRIM);
+		if (!a)
+			now = pool.decision.wake_usec;
+	}
+	cr_assert_not_null(a, "a burst far below the mark stays for ever");
+	cr_assert_eq(a->reason, REASON_QUIET);
+	cr_assert_geq(now, 20 * SEC);
+	cr_assert_leq(now, 22 * SEC);
+	pool_free(&pool);
+}
+
+Test(trim, in_vain_doubles_the_wait_each_time)
+{
+	struct pool pool = pool_new(8); /* where five are not yet a verdict */
+	usec_t now = 10 * SEC, last = 0;
+
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	for (unsigned int i = 0; i < 5; i++) {
+		usec_t wait;
+
+		policy_note_trimmed(pool.policy, 0, now, 400 * MIB, 400 * MIB, 1000);
+		wait = pool.policy->slots[0].trim.next_usec - now;
+		cr_assert_geq(wait, 2 * last);
+		last = wait;
+		now += wait;
+	}
+	cr_assert_not(policy_trimming_is_futile(pool.policy));
+	pool_free(&pool);
+}

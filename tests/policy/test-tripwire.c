@@ -109,3 +109,68 @@ Test(tripwire, marks_are_pulled_apart_downwards_only)
 		     "huddled in a part of the range");
 	pool_free(&pool);
 }
+
+/* Nothing would ever wake us for it. */
+Test(tripwire, a_worker_without_one_is_looked_at_soon)
+{
+	struct pool pool = pool_new(1);
+
+	pool.limits.trim_enabled = false;
+	pool_serve(&pool, 60 * MIB);
+	pool.slots[0].sampled = false;
+	pool_decide(&pool, 10 * SEC);
+	cr_assert_leq(pool.decision.wake_usec, 11 * SEC);
+	pool.slots[0].sampled = true;
+	pool_decide(&pool, 11 * SEC);
+	cr_assert_not_null(pool_action(&pool, ACTION_TRIPWIRE));
+	pool.slots[0].sampled = false;
+	pool_decide(&pool, 12 * SEC);
+	cr_assert_eq(pool.decision.wake_usec, USEC_NEVER);
+	pool_free(&pool);
+}
+
+/* Three at their brake lines, and one that is down and keeps them from their turns: those that the
+ * kernel will have at last, it has one by one. */
+Test(tripwire, holds_do_not_end_together)
+{
+	struct pool pool = pool_new(4);
+	usec_t now = 2000 * SEC, released[3];
+	unsigned int n = 0;
+
+	pool.limits.trim_enabled = false;
+	pool.limits.budget_bytes = 4 * 512 * MIB; /* nothing to lend */
+	pool_serve(&pool, 60 * MIB);
+	pool_decide(&pool, 2 * SEC);
+	policy_note_crashed(pool.policy, 3, 1000 * SEC, /* kernel_kill= */ true);
+	pool.slots[3] = (struct slot_seen){ .phase = SLOT_EMPTY };
+	for (usec_t t = now - 100 * SEC; t < now; t += 10 * SEC)
+		pool_decide(&pool, t);
+	for (uint32_t i = 0; i < 3; i++) {
+		pool.slots[i].usage_bytes = pool.slots[i].charged_bytes = 480 * MIB;
+		pool.slots[i].high_events++;
+		(void)policy_raise_tripwire(pool.policy, &pool.limits, i, now, 480 * MIB);
+	}
+	pool_decide(&pool, now);
+	for (uint32_t i = 0; i < 3; i++)
+		cr_assert(pool.policy->slots[i].hold.active, "%u is not held", i);
+	for (usec_t end = now + 400 * SEC; now < end; now += SEC) {
+		/* Each gets on a little: not a hold that makes no progress. */
+		for (uint32_t i = 0; i < 3; i++) {
+			pool.slots[i].usage_bytes += 64 * KIB;
+			pool.slots[i].charged_bytes = pool.slots[i].usage_bytes;
+			pool.slots[i].high_events++;
+		}
+		pool_decide(&pool, now);
+		for (size_t i = 0; i < pool.decision.n_actions; i++)
+			if (pool.decision.actions[i].kind == ACTION_TRIPWIRE &&
+			    pool.decision.actions[i].bytes == UINT64_MAX) {
+				cr_assert_lt(n, 3);
+				released[n++] = now;
+			}
+	}
+	cr_assert_eq(n, 3, "%u holds ended", n);
+	for (unsigned int i = 1; i < 3; i++)
+		cr_assert_geq(released[i] - released[i - 1],
+			      pool.limits.min_gap_floor_usec);
+	pool_free(&pool);
+}
