@@ -4,7 +4,8 @@ same limit and the same load; its figures are printed."""
 import threading
 import time
 
-from vmtest import Load, Pool, Unit, ask_each, check, equal, note
+from vmtest import (GunicornTrace, Load, Pool, PoolTrace, Unit, ask_each, check, equal, most_away,
+                    note)
 from vmtest.journal import seconds
 
 TIMEOUT = 420
@@ -35,70 +36,29 @@ min-gap-floor = {MIN_GAP}s
 """
 
 
-class Populated(threading.Thread):
-    """Looks into the leaves again and again: with how few workers alive was the pool seen?"""
-
-    def __init__(self, cgroup):
-        super().__init__(daemon=True)
-        self.cgroup, self.fewest, self.looks, self.done = cgroup, N, 0, threading.Event()
-
-    def run(self):
-        while not self.done.wait(0.25):
-            # A replacement that starts first has a leaf of its own until it takes over.
-            alive = sum(bool(self.pids(name)) for name in self.cgroup.children("worker-"))
-            self.fewest = min(self.fewest, alive)
-            self.looks += 1
-
-    def pids(self, name):
-        try:
-            return self.cgroup.child(name).pids()
-        except OSError:
-            return []  # removed since it was listed
-
-
-def not_accepting(pool):
-    """The most workers that were out of service at once, from the journal: from the TERM of a
-    drain that came first, or from an exit nobody replaced yet, until the next ready."""
-    steps = sorted(((seconds(r), r) for event in ("restart", "exit", "ready")
-                    for r in pool.records(event)), key=lambda step: step[0])
-    serving, worst = {}, 0
-    for _, record in steps:
-        worker, event = record["TRIMTAB_WORKER"], record["TRIMTAB_EVENT"]
-        if event == "ready":
-            serving[worker] = record["TRIMTAB_PID"]
-        elif event == "exit" and serving.get(worker) == record["TRIMTAB_PID"]:
-            serving[worker] = None
-        elif event == "restart" and record.get("TRIMTAB_HOW") == "drain":
-            serving[worker] = None
-        if len(serving) == N:
-            worst = max(worst, list(serving.values()).count(None))
-    return worst
-
-
 def scenario():
     gunicorn = Unit("plain", "/usr/bin/gunicorn", "-w", str(N), "-k", "gthread", "--threads", "4",
                     "-b", "127.0.0.1:8001", "--chdir", "/payload/example", "light:app",
                     Type="notify", Delegate="yes", MemoryMax=LIMIT, OOMPolicy="continue")
     with Pool("shop", INI, MemoryMax=LIMIT) as pool, gunicorn:
         pids = pool.wait_serving(N)
-        populated = Populated(pool.cgroup)
         both = [threading.Thread(target=ask_each, args=(address, LEAK, N))
                 for address in (OURS, GUNICORN)]
         for thread in both:
             thread.start()
         for thread in both:
             thread.join()
-        populated.start()
         began = time.monotonic()
-        with Load(OURS, LEAK) as load, Load(GUNICORN, LEAK) as their_load:
+        with PoolTrace(pool) as trace, GunicornTrace(gunicorn, pool.journal) as their_trace, \
+                Load(OURS, LEAK) as load, Load(GUNICORN, LEAK) as their_load:
             # The last of the first generation is gone well before the window ends; whatever
             # else happens in it is looked at as well.
             for pid in pids.values():
                 pool.wait_record("exit", TRIMTAB_PID=pid, patience=WINDOW)
             first_generation = time.monotonic() - began
-            populated.done.wait(max(0, WINDOW - first_generation))
-        populated.done.set()
-        populated.join()
+            time.sleep(max(0, WINDOW - first_generation))
+        trace.write("leak-together-trimtab")
+        their_trace.write("leak-together-gunicorn")
 
         starts = [seconds(r) for r in pool.records("restart")]
         gaps = [b - a for a, b in zip(starts, starts[1:])]
@@ -108,16 +68,16 @@ def scenario():
                            for r in pool.journal.all(_SYSTEMD_UNIT=gunicorn.name)
                            if isinstance(r.get("MESSAGE"), str))
         note(f"trimtab: {len(starts)} restarts, closest {min(gaps, default=0):.1f} s apart,"
-             f" {kills} kernel kills, at most {not_accepting(pool)} not accepting;"
+             f" {kills} kernel kills, at most {most_away(pool, N)} not accepting;"
              f" requests: {load}")
         note(f"gunicorn, same limit and load: {theirs['oom_kill']} kernel kills,"
              f" {their_deaths} workers lost to them; requests: {their_load}")
         check(len(starts) >= N, f"only {len(starts)} restarts")
         check(min(gaps) >= MIN_GAP - STAMP_ERROR,
               f"restarts {min(gaps):.1f} s apart: " + ", ".join(f"{s:.1f}" for s in starts))
-        check(not_accepting(pool) <= 1, f"{not_accepting(pool)} workers away, by the journal")
-        check(populated.fewest >= N - 1,
-              f"only {populated.fewest} workers alive, once in {populated.looks} looks")
+        check(most_away(pool, N) <= 1, f"{most_away(pool, N)} workers away, by the journal")
+        check(trace.fewest >= N - 1,
+              f"only {trace.fewest} workers alive, once in {len(trace.samples)} looks")
         equal(kills, 0, "kernel kills")
         equal([r["TRIMTAB_CAUSE"] for r in pool.records("exit")
                if r["TRIMTAB_CAUSE"] != "asked"], [], "causes of exits")

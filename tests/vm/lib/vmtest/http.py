@@ -100,12 +100,14 @@ def ask_each(address, path, n_workers, patience=PATIENCE):
 
 class Load:
     """Steady requests in the background. Counts how each ended: ok, refused, reset, closed
-    (before the whole reply), timeout, wrong (another status, or not this application)."""
+    (before the whole reply), timeout, wrong (another status, or not this application). Keeps
+    what was answered, with the seconds that it took under `took`."""
 
     def __init__(self, address, path="/", threads=2, pause=0.1):
         self.address, self.path, self.pause = address, path, pause
         self.counts = {}
         self.pids = set()
+        self.answers = []
         self.first_faults = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -115,19 +117,22 @@ class Load:
         while not self._stop.is_set():
             asked = time.monotonic()
             outcome, body = _request(self.address, self.path)
+            took = time.monotonic() - asked
             pid = None
             if outcome == "ok":
                 try:
-                    pid = json.loads(body)["pid"]
+                    reply = json.loads(body)
+                    pid = reply["pid"]
                 except (ValueError, KeyError):
                     outcome = "wrong"
             with self._lock:
                 self.counts[outcome] = self.counts.get(outcome, 0) + 1
                 if pid:
                     self.pids.add(pid)
+                    self.answers.append(reply | {"took": took})
                 elif len(self.first_faults) < 5:
                     self.first_faults.append(
-                        f"{outcome} at {time.monotonic():.2f} after {time.monotonic() - asked:.2f} s"
+                        f"{outcome} at {time.monotonic():.2f} after {took:.2f} s"
                         f" {body[:80]!r}")
             self._stop.wait(self.pause)
 
