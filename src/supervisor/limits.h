@@ -10,13 +10,15 @@
 /* A setting that contradicts others. */
 struct contradiction {
 	enum infeasible what;
-	uint64_t would_do;		/* in its unit: bytes, microseconds */
-	struct config_error message;	/* one line: where it is set, the numbers, what would do */
+	uint64_t would_do; /* in its unit: bytes, microseconds */
+	struct config_error
+		message; /* one line: where it is set, the numbers, what would do */
 };
 
 /* Puts all of policy_infeasible() into words. Returns how many there are. */
 size_t limits_contradictions(const struct config *c, const struct limits *limits,
-			     unsigned n_workers, usec_t life_usec, uint64_t footprint_bytes,
+			     unsigned n_workers, usec_t life_usec,
+			     uint64_t footprint_bytes,
 			     struct contradiction ret[N_INFEASIBILITIES]);
 
 /* Reads the host's memory and the limits above the pool's root (root_fd -1: none), and resolves

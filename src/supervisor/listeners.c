@@ -90,7 +90,8 @@ static bool is_ours(const struct supervisor *s, int fd)
 /* The socket of an address, unless it was taken for an earlier one. Those that were bound for this
  * move over. */
 static bool find_socket(const struct supervisor *s, const struct socket_address *a,
-			const struct outfit *o, struct relaunch_result *found, struct socket *ret)
+			const struct outfit *o, struct relaunch_result *found,
+			struct socket *ret)
 {
 	auto_free struct socket *known = NULL;
 	size_t n = 0;
@@ -104,7 +105,8 @@ static bool find_socket(const struct supervisor *s, const struct socket_address 
 			return true;
 		}
 	for (size_t i = 0; i < found->n_added; i++)
-		if (found->added[i].fd >= 0 && relaunch_same_address(&found->added[i], a)) {
+		if (found->added[i].fd >= 0 &&
+		    relaunch_same_address(&found->added[i], a)) {
 			*ret = found->added[i];
 			found->added[i] = (struct socket){ .fd = -1 };
 			return true;
@@ -112,8 +114,8 @@ static bool find_socket(const struct supervisor *s, const struct socket_address 
 	return false;
 }
 
-int listeners_gather(const struct supervisor *s, struct relaunch_result *found, struct outfit *o,
-		     struct config_error *err)
+int listeners_gather(const struct supervisor *s, struct relaunch_result *found,
+		     struct outfit *o, struct config_error *err)
 {
 	const struct launch *l = o->launch;
 	bool given = listeners_are_given(s);
@@ -172,8 +174,8 @@ static void take_back(struct supervisor *s, const struct outfit *o)
 
 int listeners_change(struct supervisor *s, struct outfit *o)
 {
-	struct leaving *leaving = reallocarray(s->leaving, s->n_leaving + s->n_sockets + 1,
-					       sizeof(*leaving));
+	struct leaving *leaving = reallocarray(
+		s->leaving, s->n_leaving + s->n_sockets + 1, sizeof(*leaving));
 
 	if (!leaving)
 		return -ENOMEM;
@@ -184,9 +186,10 @@ int listeners_change(struct supervisor *s, struct outfit *o)
 	take_back(s, o);
 	for (size_t i = 0; i < s->n_sockets; i++)
 		if (!has_fd(o->sockets, o->n_sockets, s->sockets[i].fd)) {
-			s->leaving[s->n_leaving++] = (struct leaving){ s->sockets[i], s->generation,
-								       false };
-			journal_pool("leaving", "%s is closed when the last worker that has it ends",
+			s->leaving[s->n_leaving++] =
+				(struct leaving){ s->sockets[i], s->generation, false };
+			journal_pool("leaving",
+				     "%s is closed when the last worker that has it ends",
 				     s->sockets[i].name);
 		}
 	/* Of those that stay; new ones have it. As gunicorn does, for given ones too. */
@@ -204,8 +207,8 @@ int listeners_change(struct supervisor *s, struct outfit *o)
 
 /* ---- those that leave ---- */
 
-static void count_old(const struct supervisor *s, unsigned generation, unsigned *ret_serving,
-		      unsigned *ret_alive)
+static void count_old(const struct supervisor *s, unsigned generation,
+		      unsigned *ret_serving, unsigned *ret_alive)
 {
 	*ret_serving = *ret_alive = 0;
 	for (const struct worker *w = s->workers; w; w = w->next) {
@@ -229,7 +232,8 @@ void listeners_settle(struct supervisor *s)
 
 		count_old(s, l->generation, &n_serving, &n_alive);
 		if (n_alive == 0) {
-			journal_pool("closed", "No longer listening on %s", l->socket.name);
+			journal_pool("closed", "No longer listening on %s",
+				     l->socket.name);
 			socket_close(&l->socket, /* unlink_path= */ true);
 			continue;
 		}

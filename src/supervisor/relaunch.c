@@ -66,7 +66,8 @@ bool relaunch_same_address(const struct socket *s, const struct socket_address *
 		       strcmp(s->address.path, a->path) == 0;
 	case SOCKET_TCP:
 		return !s->inherited && s->address.kind == SOCKET_TCP &&
-		       s->address.port == a->port && strcmp(s->address.host, a->host) == 0;
+		       s->address.port == a->port &&
+		       strcmp(s->address.host, a->host) == 0;
 	}
 	return false;
 }
@@ -126,8 +127,8 @@ static int blame_bind(const struct relaunch_result *found, size_t i, int error,
 	const struct config *c = found->config;
 	bool ours = c->pool_bind.n > 0;
 
-	return config_blame(c, ours ? KEY_pool_bind : KEY_pool_gunicorn, ours ? i : 0, err,
-			    "cannot listen on %s: %s", found->launch->binds[i],
+	return config_blame(c, ours ? KEY_pool_bind : KEY_pool_gunicorn, ours ? i : 0,
+			    err, "cannot listen on %s: %s", found->launch->binds[i],
 			    error == -EHOSTUNREACH ? "the name does not resolve"
 						   : strerrordesc_np(-error));
 }
@@ -160,8 +161,9 @@ static int open_added(struct relaunch *r)
 
 	if (e < 0)
 		return config_blame(found->config,
-				    found->config->pool_socket_user ? KEY_pool_socket_user
-								    : KEY_pool_socket_group,
+				    found->config->pool_socket_user
+					    ? KEY_pool_socket_user
+					    : KEY_pool_socket_group,
 				    0, &found->err, "is not known here");
 	found->added = calloc(found->launch->n_binds + 1, sizeof(*found->added));
 	if (!found->added)
@@ -179,7 +181,8 @@ static int prepare(struct relaunch *r)
 	int e = arguments_configure(r->arguments, &found->config, &found->err);
 
 	if (e == 0)
-		e = launch_new(found->config, NULL, r->cancel_fd, &found->launch, &found->err);
+		e = launch_new(found->config, NULL, r->cancel_fd, &found->launch,
+			       &found->err);
 	if (e == 0)
 		e = launch_check_binds(found->config, found->launch, &found->err);
 	if (e == 0 && r->bind)
@@ -197,8 +200,8 @@ static void *work(void *userdata)
 	return NULL;
 }
 
-int relaunch_new(const struct arguments *arguments, const struct socket *known, size_t n_known,
-		 bool bind, struct relaunch **ret)
+int relaunch_new(const struct arguments *arguments, const struct socket *known,
+		 size_t n_known, bool bind, struct relaunch **ret)
 {
 	struct relaunch *r = calloc(1, sizeof(*r));
 	pthread_attr_t detached;

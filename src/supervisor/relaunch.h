@@ -15,19 +15,19 @@ struct relaunch;
 
 /* What the thread found. The receiver owns all of it. */
 struct relaunch_result {
-	int r;			/* 0; CONFIG_BAD or another positive outcome of launch_new(); -errno */
-	struct config_error err;	/* for what is not 0 */
+	int r; /* 0; CONFIG_BAD or another positive outcome of launch_new(); -errno */
+	struct config_error err; /* for what is not 0 */
 	struct config *config;
 	struct launch *launch;
-	struct socket *added;	/* sockets of addresses that were not among those known */
+	struct socket *added; /* sockets of addresses that were not among those known */
 	size_t n_added;
 };
 
 /* Starts it. known: the sockets that there are already, copied; bind: whether addresses count at
  * all (they do not where sockets were inherited). arguments must outlive it.
  * Returns 0 and *ret, or -errno. */
-int relaunch_new(const struct arguments *arguments, const struct socket *known, size_t n_known,
-		 bool bind, struct relaunch **ret);
+int relaunch_new(const struct arguments *arguments, const struct socket *known,
+		 size_t n_known, bool bind, struct relaunch **ret);
 
 /* Becomes readable when it is through. */
 int relaunch_fd(const struct relaunch *r);

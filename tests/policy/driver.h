@@ -348,6 +348,40 @@ static inline void driver_check(const struct driver *d, const struct decision *r
 					      d->limits.hold_max_usec));
 }
 
+/* Nothing is started beside others where a fresh worker would not fit up the tree. */
+static inline void driver_check_headroom(const struct driver *d,
+					 const struct decision *ret,
+					 const struct snapshot *seen)
+{
+	for (size_t i = 0; i < ret->n_actions; i++)
+		if (ret->actions[i].kind == ACTION_SURGE && seen->headroom_known &&
+		    d->limits.surge == SURGE_AUTO)
+			DRIVER_CHECK(d->policy->footprint_bytes <= seen->headroom_bytes);
+}
+
+/* What is told names slots that exist, and no time that has passed. */
+static inline void driver_check_outlooks(const struct driver *d)
+{
+	usec_t now = d->policy->now_usec;
+
+	for (uint32_t i = 0; i < d->n_slots; i++) {
+		struct outlook o;
+
+		DRIVER_CHECK(policy_outlook(d->policy, i, &o) == 0);
+		DRIVER_CHECK((unsigned int)o.reason < N_REASONS);
+		DRIVER_CHECK(o.restart_usec == USEC_NEVER || o.restart_usec >= now ||
+			     !driver_serves(&d->slots[i]));
+		if (o.follows)
+			DRIVER_CHECK(o.predecessor < d->n_slots && o.predecessor != i);
+		if (o.waiting == WAITING_OTHER)
+			DRIVER_CHECK(o.other < d->n_slots && o.other != i);
+		if (o.waiting == WAITING_BACKOFF)
+			DRIVER_CHECK(o.not_before_usec > now);
+		DRIVER_CHECK(o.kept_permyriad <= PERMYRIAD);
+		DRIVER_CHECK(!o.held || o.held_until_usec >= o.held_since_usec);
+	}
+}
+
 /* Field by field: the bytes between them are nobody's. */
 static inline bool driver_same(const struct action *a, const struct action *b)
 {
@@ -408,6 +442,10 @@ static inline void driver_decide(struct driver *d)
 		seen.now_usec = driver_number(d) % (d->now + 1); /* back, never ahead */
 	if (kind % 8 == 5)
 		seen.host_pressure_usec = d->now;
+	if (kind % 4 == 3) {
+		seen.headroom_known = true;
+		seen.headroom_bytes = driver_mib(d, 512);
+	}
 	if (kind % 32 == 6)
 		seen.n_slots = DRIVER_SLOTS +
 			       0; /* the array is as long as that, p may be shorter */
@@ -417,6 +455,8 @@ static inline void driver_decide(struct driver *d)
 	for (size_t i = 0; i < ret.n_actions; i++)
 		DRIVER_CHECK(driver_same(&d->actions[i], &d->twin_actions[i]));
 	driver_check(d, &ret, seen.pool_bytes);
+	driver_check_headroom(d, &ret, &seen);
+	driver_check_outlooks(d);
 	d->decided = d->policy->now_usec;
 	d->n_decisions++;
 	for (size_t i = 0; i < ret.n_actions; i++)
