@@ -3,12 +3,28 @@
 #include "process/notify.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/unix.h"
+
+static bool parse_count(const char *text, uint64_t *ret)
+{
+	char *end;
+	uint64_t count;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	count = strtoull(text, &end, 10);
+	if (errno != 0 || *end != '\0' || count == UINT64_MAX)
+		return false;
+	*ret = count;
+	return true;
+}
 
 static void note(struct notify *n, const char *key, const char *value)
 {
@@ -28,7 +44,8 @@ static void note(struct notify *n, const char *key, const char *value)
 		n->plain |= strcmp(value, "plain") == 0;
 		n->max_requests |= strcmp(value, "max-requests") == 0;
 		n->boot_error |= strcmp(value, "boot-error") == 0;
-	}
+	} else if (strcmp(key, "X_TRIMTAB_REQUESTS") == 0)
+		n->counted = parse_count(value, &n->n_requests);
 }
 
 void notify_parse(char *text, struct notify *ret)

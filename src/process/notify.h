@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* What one message says. Strings point into the text that was parsed. */
@@ -10,6 +11,8 @@ struct notify {
 	bool ready, stopping, watchdog, watchdog_trigger;
 	bool hello, done, late, plain, max_requests, boot_error;	/* X_TRIMTAB= */
 	const char *status;		/* STATUS=, NULL when absent */
+	bool counted;			/* X_TRIMTAB_REQUESTS= */
+	uint64_t n_requests;		/* that it has served, as it says */
 };
 
 /* Parses "KEY=VALUE" lines; unknown keys are skipped. text is cut at its newlines. Cannot fail:

@@ -138,6 +138,8 @@ void journal_black_box(const struct journal_black_box *b)
 	add_bytes(r, "TRIMTAB_PRIVATE_BYTES=", b->rss_bytes > 0 ? b->private_bytes : UINT64_MAX);
 	add_bytes(r, "TRIMTAB_FILE_BYTES=", b->file_bytes);
 	add_bytes(r, "TRIMTAB_PEAK_BYTES=", b->peak_bytes);
+	if (b->n_requests != UINT64_MAX)
+		record_add(r, "TRIMTAB_REQUESTS=%" PRIu64, b->n_requests);
 	record_add(r, "TRIMTAB_CROSSINGS=%" PRIu64, b->n_crossings);
 	if (b->stalled_ago_usec != USEC_NEVER)
 		record_add(r, "TRIMTAB_STALLED_AGO_USEC=%" PRIu64, b->stalled_ago_usec);

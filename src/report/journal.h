@@ -28,6 +28,7 @@ struct journal_black_box {
 	const char *reason;	/* of its restart, or TRIMTAB_CAUSE of its death */
 	bool alive;		/* before a restart: the figures are of now, else as last seen */
 	usec_t age_usec;
+	uint64_t n_requests;	/* as it last said; UINT64_MAX: it does not */
 	uint64_t usage_bytes, limit_bytes, tripwire_bytes;
 	uint64_t rss_bytes, pss_bytes, private_bytes; /* smaps_rollup; 0: not read */
 	uint64_t file_bytes;	/* page cache of its leaf */

@@ -467,6 +467,8 @@ static int worker_out(const struct worker *w, struct state_worker *to)
 	to->silence_usec = when_due(w->silence);
 	to->forking = w->forking;
 	to->hello = w->hello;
+	to->counted = w->counted;
+	to->n_requests = w->n_requests;
 	COPY(to->status, w->status);
 	if (w->leaf)
 		COPY(to->leaf, w->leaf->name);
@@ -531,6 +533,8 @@ static void fill_worker(struct worker *w, const struct state_worker *from)
 		.asked_usec = from->asked_usec,
 		.forking = from->forking,
 		.hello = from->hello,
+		.counted = from->counted,
+		.n_requests = from->n_requests,
 		.events_fd = from->events_fd,
 		.base = {
 			.max = from->base_max,

@@ -574,6 +574,10 @@ static void hear(struct worker *w, const struct notify *n)
 {
 	if (n->status)
 		take_status(w, n->status);
+	if (n->counted) {
+		w->counted = true;
+		w->n_requests = n->n_requests;
+	}
 	if (n->hello && trimpage_is_live(&w->page)) {
 		w->hello = true;
 		if (w->state == WORKER_SERVING)

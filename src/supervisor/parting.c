@@ -56,6 +56,7 @@ void worker_black_box(struct worker *w, const char *reason, bool alive)
 		.reason = reason,
 		.alive = alive,
 		.age_usec = usec_sub(now, w->started_usec),
+		.n_requests = w->counted ? w->n_requests : UINT64_MAX,
 		.limit_bytes = w->limit_bytes,
 		.tripwire_bytes = w->tripwire_bytes,
 		.n_crossings = w->high_events,

@@ -95,6 +95,8 @@ struct worker {
 	struct spawn_report *report;
 	bool forking;			/* the template was asked for it; there is no pid yet */
 	bool hello;			/* its library waits for requests */
+	bool counted;			/* it says how many requests it has served: */
+	uint64_t n_requests;
 	struct trim_story trims;
 	struct examination *examination; /* the operator's, before it is asked to go; or NULL */
 	char status[128];		/* its own STATUS= */

@@ -171,6 +171,7 @@ static struct json_object *describe_slot(struct supervisor *s, const struct slot
 	put_bool(o, "can_trim", w->hello || bell_is_heard(slot->bell));
 	put_text(o, "cgroup", w->leaf ? w->leaf->name : NULL);
 	put_text(o, "status", w->status[0] ? w->status : NULL);
+	put_number(o, "requests", w->counted ? w->n_requests : UINT64_MAX);
 	json_object_object_add(o, "trim", describe_trims(s, w));
 	put_plan(o, s, slot);
 	return o;

@@ -11,16 +11,18 @@ QUICK = ("restart.min-gap=10ms", "restart.min-gap-floor=10ms")
 
 class BlackBox(Case):
     def test_before_a_restart(self):
-        pool = self.gunicorn("-w", "2", sets=QUICK).wait_ready(2)
+        pool = self.gunicorn("-w", "2", "--timeout", "3", sets=QUICK).wait_ready(2)
         until(lambda: pool.status()["workers"][0]["can_trim"], "its library says hello")
         pool.ctl("trim", "1")
         pid = pool.workers()[1]
+        until(lambda: pool.get() and pool.status()["workers"][0]["requests"],
+              "it says how many it has served")
         pool.ctl("recycle", "1")
         pool.wait("exit", pid=pid)
         box, = pool.find("black-box", pid=pid)
         self.assertEqual(box["TRIMTAB_STATE"], "restart")
         self.assertEqual(box["TRIMTAB_TRIMS"], "1")
-        for name in ("USEC", "USAGE_BYTES", "RSS_BYTES", "PSS_BYTES", "PRIVATE_BYTES",
+        for name in ("USEC", "REQUESTS", "USAGE_BYTES", "RSS_BYTES", "PSS_BYTES", "PRIVATE_BYTES",
                      "BEFORE_BYTES", "AFTER_BYTES"):
             self.assertGreater(int(box["TRIMTAB_" + name]), 0, name)
         self.assertGreaterEqual(int(box["TRIMTAB_RSS_BYTES"]), int(box["TRIMTAB_PSS_BYTES"]))

@@ -33,6 +33,20 @@ static bool says_nothing(const struct notify *n)
 	       !n->hello && !n->done && !n->late && !n->plain && !n->max_requests && !n->boot_error && !n->status;
 }
 
+Test(notify_parse, requests)
+{
+	static const char *const bad[] = {
+		"X_TRIMTAB_REQUESTS=",	 "X_TRIMTAB_REQUESTS=-1", "X_TRIMTAB_REQUESTS= 1",
+		"X_TRIMTAB_REQUESTS=1x", "X_TRIMTAB_REQUESTS=18446744073709551615",
+		"X_TRIMTAB_REQUESTS=99999999999999999999",
+	};
+
+	cr_assert(parsed("WATCHDOG=1\nX_TRIMTAB_REQUESTS=17").counted);
+	cr_assert_eq(parsed("X_TRIMTAB_REQUESTS=17").n_requests, 17);
+	for (size_t i = 0; i < ELEMENTS(bad); i++)
+		cr_expect_not(parsed(bad[i]).counted, "%s", bad[i]);
+}
+
 Test(notify_parse, each_word)
 {
 	cr_assert(parsed("READY=1").ready);

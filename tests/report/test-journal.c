@@ -129,6 +129,7 @@ Test(journal, black_box)
 		.reason = "reload",
 		.alive = true,
 		.age_usec = 3 * USEC_PER_HOUR,
+		.n_requests = 1234,
 		.usage_bytes = 100 << 20,
 		.limit_bytes = 200 << 20,
 		.tripwire_bytes = UINT64_MAX,
@@ -157,6 +158,7 @@ Test(journal, black_box)
 	expect("TRIMTAB_FILE_BYTES", "4096");
 	expect("TRIMTAB_PEAK_BYTES", "157286400");
 	expect("TRIMTAB_CROSSINGS", "7");
+	expect("TRIMTAB_REQUESTS", "1234");
 	expect("TRIMTAB_STALLED_AGO_USEC", "5");
 	expect("TRIMTAB_TRIMS", "2");
 	expect("TRIMTAB_TRIM_AGO_USEC", "600000000");
@@ -174,6 +176,7 @@ Test(journal, black_box_of_the_dead)
 		.pid = 7,
 		.reason = "oom-worker",
 		.age_usec = USEC_PER_SEC,
+		.n_requests = UINT64_MAX,
 		.usage_bytes = 1 << 20,
 		.limit_bytes = UINT64_MAX,
 		.peak_bytes = UINT64_MAX,
@@ -187,6 +190,7 @@ Test(journal, black_box_of_the_dead)
 	expect("TRIMTAB_LIMIT_BYTES", "(none)");
 	expect("TRIMTAB_STALLED_AGO_USEC", "(none)");
 	expect("TRIMTAB_BEFORE_BYTES", "(none)");
+	expect("TRIMTAB_REQUESTS", "(none)");
 	expect_message("Worker 1 (pid 7) as last seen, 1.0 s old: 1.0 MiB of no limit; never "
 		       "trimmed; oom-worker");
 }
