@@ -2,8 +2,9 @@
 import os
 import signal
 
-from pools import descriptors, until
+from pools import descriptors, get, until
 from servers import HOOKS, is_alive
+from start_stop import refuses
 from trial import NEVER, NO_CONTROL, behaviour
 
 
@@ -38,26 +39,27 @@ def signal_is_named(t):
     t.equal(server.wait_exit(), 0)
 
 
-@behaviour(20, "HUP reads the configuration file and the number of workers again")
-def configuration_again(t):
-    server = t.start(hooks="workers = 1\n")
-    before = server.wait_workers(1)
-    t.write("hooks.py", HOOKS + "workers = 3\n")
-    server.send(signal.SIGHUP)
-    server.wait_workers(3, other_than=before)
-    server.send(signal.SIGTTIN)  # counts until the next reload
-    before = server.wait_workers(4)
-    t.write("hooks.py", HOOKS + "workers = 2\n")
-    server.send(signal.SIGHUP)
-    server.wait_workers(2, other_than=before)
-
-
-def reconfigured(t, server, text):
-    """Changes the configuration file and has it read."""
+def reconfigured(t, server, text, n_workers=None):
+    """Changes the configuration file and has it read: until fresh workers serve with it."""
     before = server.workers()
     t.write("hooks.py", HOOKS + text)
     server.send(signal.SIGHUP)
-    return server.wait_workers(len(before), other_than=before)
+    return server.wait_workers(n_workers or len(before), other_than=before)
+
+
+@behaviour(20, "HUP reads the file, the environment it sets and the number of workers again")
+def reread(t):
+    # Not -w: an argument would win over the file.
+    server = t.start(hooks="workers = 1\nraw_env = ['COLOUR=red', 'SHAPE=round']\n")
+    server.wait_workers(1)
+    t.equal(server.get("/env").json.get("COLOUR"), "red")
+    reconfigured(t, server, "workers = 3\nraw_env = ['COLOUR=blue']\n", 3)
+    seen = server.get("/env").json
+    t.equal((seen.get("COLOUR"), seen.get("SHAPE")), ("blue", None), "raw_env")
+    # The number that TTIN made is forgotten.
+    server.send(signal.SIGTTIN)
+    server.wait_workers(4)
+    reconfigured(t, server, "workers = 2\n", 2)
 
 
 LOG_REQUESTS = """
@@ -118,7 +120,7 @@ def no_leaks(t):
         before = server.workers()
         server.send(signal.SIGHUP)
         server.wait_workers(1, other_than=before)
-        until(lambda: len(descriptors(server.pid)) <= first, "descriptors are closed", 20)
+        until(lambda: len(descriptors(server.pid)) <= first, "descriptors are closed")
 
     first = 10000
     settle()
@@ -128,18 +130,19 @@ def no_leaks(t):
     t.check(n_threads(server.pid) <= threads, "threads are left")
 
 
-@behaviour(25, "HUP with another bind listens there")
-def rebound(t):
-    first, second = t.path("first.sock"), t.path("second.sock")
-    server = t.start(bind="", hooks=f"bind = 'unix:{first}'\n")
-    before = server.wait_workers(1)
-    t.check(int(server.get(address=first).text) in before, "answered by whom?")
-    t.write("hooks.py", HOOKS + f"bind = 'unix:{second}'\n")
-    server.send(signal.SIGHUP)
-    after = server.wait_workers(1, other_than=before)
-    t.check(int(server.get(address=second).text) in after, "answered by an old one")
+@behaviour(25, "HUP with another bind listens there, and no longer where it did")
+def rebind(t):
+    paths = [t.path(name) for name in ("one.sock", "two.sock")]
+    server = t.start(bind=None, hooks=f"bind = 'unix:{paths[0]}'\n")
+    server.wait_workers(1)
+    t.equal(get(paths[0]).status, 200)
+    reconfigured(t, server, f"bind = 'unix:{paths[1]}'\n")
+    t.equal(get(paths[1]).status, 200)
+    until(lambda: refuses(paths[0]), "nobody listens at the old address")
     if t.is_trimtab:  # gunicorn leaves the file there, and nobody behind it
-        until(lambda: not os.path.exists(first), "it is removed")
+        until(lambda: not os.path.exists(paths[0]), "it is removed")
+    t.equal(server.stop(), 0)
+    t.check(not os.path.exists(paths[1]), "the path is left")
 
 
 @behaviour(26, "HUP writes the pidfile anew")

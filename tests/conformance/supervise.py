@@ -22,7 +22,7 @@ def replaced(t):
     new = server.wait_workers(1, other_than={old})
     t.equal(server.wait_note("child"), old, "child_exit of")
     t.equal(server.get().text, str(new.pop()))
-    until(lambda: len(descriptors(server.pid)) <= before, "its descriptors are closed", 20)
+    until(lambda: len(descriptors(server.pid)) <= before, "its descriptors are closed")
 
 
 @behaviour(36, "how a worker ended is logged: status, signal, a hint at memory", gunicorn=(24,))

@@ -21,11 +21,10 @@ ALL = {}  # number -> Behaviour
 class Behaviour:
     number: int
     title: str
-    function: Optional[Callable]
+    function: Callable
     gunicorn: object        # passes there: ALWAYS, a version from which on, NEVER, whether it does
                             # as a function of the version; NO_CONTROL: not tried there
     differs: str            # how trimtab differs on purpose, or ""
-    pending: str            # why it cannot be tried yet, or ""
     needs: Optional[Callable]   # says what this machine lacks for it, or None
 
     def expects(self, version):
@@ -55,14 +54,9 @@ NO_CONTROL = "no control"
 def behaviour(number, title, gunicorn=ALWAYS, differs="", needs=None):
     def declare(function):
         assert number not in ALL, number
-        ALL[number] = Behaviour(number, title, function, gunicorn, differs, "", needs)
+        ALL[number] = Behaviour(number, title, function, gunicorn, differs, needs)
         return function
     return declare
-
-
-def pending(number, title, why):
-    assert number not in ALL, number
-    ALL[number] = Behaviour(number, title, None, ALWAYS, "", why, None)
 
 
 class Trial:
