@@ -12,11 +12,13 @@ Workers of all five live at the same time, for each profile of tests/bench/regim
 requests, round by round, so that whatever else the machine does falls on all alike. Intervals are 1
 to 2 seconds, thirty times as often as trimtab's default, so that a spell holds a trim or two; what a
 trim costs is told apart, and scaled to the default. trimtab waits longer after trims in vain, so one
-is asked for by hand at the end of the quiet and in each spell. A quarter of an hour a repetition."""
+is asked for by hand at the end of the quiet and in every other spell. A quarter of an hour a
+repetition."""
 import argparse
 import collections
 import contextlib
 import json
+import math
 import mmap
 import os
 import pathlib
@@ -105,9 +107,11 @@ class Worker:
     def spell(self, seconds):
         before = self.n_trims()
         timer = threading.Timer(random.uniform(0.2, 0.8) * seconds, self.trim)
-        timer.start()
+        if len(self.spells) % 2 == 0:
+            timer.start()
         spell = self.ask(f"steady {seconds}")
-        timer.join()
+        timer.cancel()
+        spell |= {"seconds": seconds}
         spell |= {"mib": statistics.mean(self.samples), "trims": self.n_trims() - before}
         self.spells.append(spell)
 
@@ -138,13 +142,37 @@ class Worker:
             "faults": sum(spell["faults"] for spell in self.spells),
             "trims": sum(spell["trims"] for spell in self.spells),
             "p99_ms": 1e3 * times[int(0.99 * len(times))],
+            "p99_by_default": self.p99_by_default(),
         }
+
+    def p99_by_default(self):
+        """At the default interval, to without a trim: spells with and without one are weighed so
+        that a trim comes as often as that."""
+        without = [t for spell in self.spells if not spell["trims"] for t in spell["times"]]
+        trimmed = [spell for spell in self.spells if spell["trims"]]
+        if not without or not trimmed:
+            return math.nan
+        with_one = [t for spell in trimmed for t in spell["times"]]
+        share = statistics.mean(spell["seconds"] / spell["trims"] for spell in trimmed) / \
+            DEFAULT_INTERVAL_SEC
+        weighed = [(t, (1 - share) / len(without)) for t in without] + \
+            [(t, share / len(with_one)) for t in with_one]
+        return weighted_p99(weighed) / weighted_p99([(t, 1 / len(without)) for t in without])
 
     def close(self):
         self.process.terminate()
         self.process.wait(60)
         self.connection.close()
         self.log.close()
+
+
+def weighted_p99(weighed):
+    left = 0.01
+    for value, weight in sorted(weighed, reverse=True):
+        left -= weight
+        if left <= 0:
+            break
+    return value
 
 
 def compete(build, folder, profile, n_threads, options):
@@ -219,24 +247,28 @@ def cost_sec(ours, theirs, fault):
 
 
 def goals(regimes, fault):
-    print("\n%-18s %9s %9s %9s %9s %9s %9s %9s" % (
-        "trimtab", "dead", "returned", "of dead", "by loop", "jemalloc", "ms a trim", "% of CPU"))
+    print("\n%-18s %9s %9s %9s %9s %9s %9s %9s %9s" % (
+        "trimtab", "dead", "returned", "of dead", "by loop", "jemalloc", "ms a trim", "% of CPU",
+        "p99"))
     for regime, runs in regimes.items():
         quiet = {name: median_of(runs, name, "quiet") for name in CONTENDERS}
         dead = quiet["nothing"] - median_of(runs, "nothing", "start") - \
             median_of(runs, "nothing", "live")
         ours, theirs = (quiet["nothing"] - quiet[name] for name in ("trimtab", "loop"))
         cost = statistics.median(cost_sec(run["trimtab"], run["nothing"], fault) for run in runs)
-        print("%-18s %9.1f %9.1f %8.0f%% %8.0f%% %9.2f %9.1f %8.2f%%" % (
+        print("%-18s %9.1f %9.1f %8.0f%% %8.0f%% %9.2f %9.1f %8.2f%% %9.2f" % (
             regime, dead, ours, 100 * ours / dead, 100 * theirs / dead,
             quiet["trimtab"] / quiet["jemalloc"], 1e3 * cost,
-            100 * cost / DEFAULT_INTERVAL_SEC), flush=True)
+            100 * cost / DEFAULT_INTERVAL_SEC, median_of(runs, "trimtab", "p99_by_default")),
+            flush=True)
     print("""
 dead      what `nothing` keeps after the quiet spell, less what it had at its start and what lives
 of dead   how much of that trimtab gave back; by loop: malloc_trim alone
 jemalloc  trimtab's resident memory after the quiet spell, to jemalloc's
 ms a trim CPU of the library's threads, and of the page faults that `nothing` did not have
-%% of CPU  the same at one trim in %d s, the default""" % DEFAULT_INTERVAL_SEC)
+%% of CPU  the same at one trim in %d s, the default
+p99       of requests at one trim in %d s, to no trim: spells of the same worker, weighed""" % (
+        DEFAULT_INTERVAL_SEC, DEFAULT_INTERVAL_SEC))
 
 
 def main():
