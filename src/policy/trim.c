@@ -31,11 +31,11 @@
 
 /* A trim that is felt waits so long for a moment when the worker is idle: when of a window that
  * passed it used less than this share. */
-#define FELT_USEC	  (10 * USEC_PER_MSEC)
-#define IDLE_WINDOW_USEC  (200 * USEC_PER_MSEC)
+#define FELT_USEC	   (10 * USEC_PER_MSEC)
+#define IDLE_WINDOW_USEC   (200 * USEC_PER_MSEC)
 #define IDLE_PATIENCE_USEC USEC_PER_SEC
-#define IDLE_PERMYRIAD	  500
-#define SOON_USEC	  USEC_PER_MIN
+#define IDLE_PERMYRIAD	   500
+#define SOON_USEC	   USEC_PER_MIN
 
 static usec_t draw_interval(struct policy *p)
 {
@@ -365,7 +365,8 @@ static void skip(struct round *r, struct slot_memory *s)
 static bool is_idle(struct round *r, uint32_t i)
 {
 	struct trim_memory *t = &r->p->slots[i].trim;
-	usec_t used = r->seen->slots[i].cpu_usec, passed = usec_sub(r->now, t->cpu_seen_usec);
+	usec_t used = r->seen->slots[i].cpu_usec,
+	       passed = usec_sub(r->now, t->cpu_seen_usec);
 	bool idle = false;
 
 	if (t->cpu_seen_usec > 0 && passed < IDLE_WINDOW_USEC) {
@@ -394,7 +395,8 @@ static bool is_good_moment(struct round *r, uint32_t i, enum reason reason)
 		return true;
 	if (s->trim.waits_usec == 0)
 		s->trim.waits_usec = r->now;
-	return r->now >= usec_add(s->trim.waits_usec, IDLE_PATIENCE_USEC) || is_idle(r, i);
+	return r->now >= usec_add(s->trim.waits_usec, IDLE_PATIENCE_USEC) ||
+	       is_idle(r, i);
 }
 
 /* A trim in the middle of a burst gives nothing back, and the burst may end below the tripwire,

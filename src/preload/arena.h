@@ -40,7 +40,8 @@ _Static_assert(sizeof(struct pool) == 48 || sizeof(void *) != 8, "struct pool_he
 /* Sums over arenas: each call adds to them. */
 struct arena_figures {
 	uint64_t purged_bytes;
-	uint64_t free_pool_bytes; /* of it, or that would be, in pools that are wholly free */
+	uint64_t
+		free_pool_bytes; /* of it, or that would be, in pools that are wholly free */
 	uint64_t live_bytes;
 };
 

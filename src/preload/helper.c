@@ -211,7 +211,8 @@ static void trim_after_late_collection(void)
  * it as soon as the moment was over. */
 static bool main_keeps_blocking(int number)
 {
-	for (size_t i = 0; i < sizeof block_pauses_msec / sizeof *block_pauses_msec; i++) {
+	for (size_t i = 0; i < sizeof block_pauses_msec / sizeof *block_pauses_msec;
+	     i++) {
 		const struct timespec pause = {
 			.tv_nsec = block_pauses_msec[i] * 1000000L,
 		};

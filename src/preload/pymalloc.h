@@ -9,10 +9,11 @@
 #include "trimtab/preload.h"
 
 struct pymalloc_result {
-	uint64_t purged_bytes;	    /* given back this time */
-	uint64_t free_pool_bytes;   /* of it, or that would be, in pools that are wholly free */
-	uint64_t arena_bytes;	    /* in arenas that were looked at */
-	uint64_t live_bytes;	    /* in blocks that are in use there */
+	uint64_t purged_bytes; /* given back this time */
+	uint64_t
+		free_pool_bytes; /* of it, or that would be, in pools that are wholly free */
+	uint64_t arena_bytes;	 /* in arenas that were looked at */
+	uint64_t live_bytes;	 /* in blocks that are in use there */
 	uint64_t longest_hold_nsec; /* of the GIL, without a pause */
 	unsigned n_odd_arenas;	    /* left alone: not what we know */
 };

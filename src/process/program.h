@@ -9,7 +9,7 @@ enum program_kind {
 	PROGRAM_STATIC,	 /* no program interpreter: nothing is loaded at all */
 	PROGRAM_MUSL,	 /* another C library than the one that ours is made for */
 	PROGRAM_FOREIGN, /* of another machine or word size */
-	PROGRAM_SECURE,	 /* setuid, setgid or with file capabilities: the loader refuses */
+	PROGRAM_SECURE, /* setuid, setgid or with file capabilities: the loader refuses */
 	PROGRAM_UNKNOWN, /* not an ELF file or a script, or not readable */
 };
 

@@ -264,7 +264,8 @@ Test(life, serves_behind_a_filter)
 		cr_assert_eq(r, 0);
 		cr_assert(driver_await_done(&driver), "request %d", i);
 	}
-	cr_assert_eq(driver.page->waits, TRIMTAB_WAKE_FUTEX, "it may not wait for signals");
+	cr_assert_eq(driver.page->waits, TRIMTAB_WAKE_FUTEX,
+		     "it may not wait for signals");
 	driver_stop(&driver);
 }
 
@@ -301,7 +302,8 @@ Test(life, application_may_change_its_mount_name_space)
 
 	cr_assert(driver_await_hello(&driver));
 	/* The thread settles before it says hello. */
-	cr_assert_neq(driver_ask(&driver, "setns"), EINVAL, "it shares its root with a thread");
+	cr_assert_neq(driver_ask(&driver, "setns"), EINVAL,
+		      "it shares its root with a thread");
 	cr_assert_eq(driver_ask(&driver, "unshare-user"), EINVAL);
 	driver_stop(&driver);
 }

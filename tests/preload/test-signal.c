@@ -337,9 +337,9 @@ Test(signal, foreign_one_ends_here_while_all_are_blocked_for_a_moment)
 	(void)snprintf(line, sizeof line, "block-briefly %d", SIGUSR2);
 	for (int i = 0; i < 5; i++) {
 		cr_assert_eq(driver_ask(&driver, line), 0);
-		cr_assert_eq(driver_queue_signal(&driver, driver.page->helper_tid,
-						 SIGUSR2, 1),
-			     0);
+		cr_assert_eq(
+			driver_queue_signal(&driver, driver.page->helper_tid, SIGUSR2, 1),
+			0);
 		cr_assert_str_eq(driver_hear(&driver), "0");
 		cr_assert_eq(driver_ask(&driver, "presence"), PRESENT, "it is dead");
 	}

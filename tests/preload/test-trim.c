@@ -15,8 +15,8 @@ static char *guest_arguments[] = { (char *)TRIMTAB_GUEST, NULL };
 struct outcome {
 	enum trimtab_allocator allocator;
 	uint64_t peak, before, after;
-	uint64_t released;    /* as the library says */
-	uint64_t heap, live;  /* as the allocator says, before */
+	uint64_t released;   /* as the library says */
+	uint64_t heap, live; /* as the allocator says, before */
 };
 
 static struct outcome bloat_and_trim(const struct driver_setup *setup)
@@ -69,7 +69,8 @@ static void assert_foretold(const struct outcome *outcome)
 	uint64_t foretold = outcome->heap - outcome->live;
 	uint64_t came = outcome->before - outcome->after;
 
-	cr_log_info("%.0f MiB foretold, %.0f came", (double)foretold / MIB, (double)came / MIB);
+	cr_log_info("%.0f MiB foretold, %.0f came", (double)foretold / MIB,
+		    (double)came / MIB);
 	cr_assert_gt(outcome->heap, outcome->live);
 	cr_expect_gt(came, foretold / 2);
 	cr_expect_lt(came, foretold + foretold / 4);
