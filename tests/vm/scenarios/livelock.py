@@ -4,7 +4,7 @@ one that does make progress while it is held, is held for hold-max and no longer
 from vmtest import Pool, ask, ask_each, check, equal, note, wait_until
 from vmtest.journal import number
 
-TIMEOUT = 300
+TIMEOUT = 420
 ADDRESS = ("127.0.0.1", 8000)
 MIB = 1 << 20
 SECOND = 1_000_000
