@@ -519,7 +519,8 @@ static void print_row(const struct trace *trace, const struct estimator *e,
 {
 	unsigned long n_saved = r->n_ended - r->n_late;
 
-	qsort(r->errors, r->n_errors, sizeof(*r->errors), ascending);
+	if (r->n_errors > 0)
+		qsort(r->errors, r->n_errors, sizeof(*r->errors), ascending);
 	printf("%-9s %-28s", e == estimators ? trace->name : "", e->name);
 	if (trace->flat) {
 		printf("  alarmed in %lu of %lu\n", r->n_ended, n_lives);

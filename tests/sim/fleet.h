@@ -12,10 +12,10 @@ struct scenario {
 	struct limits limits;
 	uint32_t n_slots;
 	double template_bytes;
-	bool feasible;	       /* min_gap can be kept for every cause there is */
-	bool no_kills;	       /* the kernel must have nothing to do */
-	bool no_restarts;      /* nor must we */
-	bool too_many;	       /* to keep even the floor of the gap without a kernel kill */
+	bool feasible;	  /* min_gap can be kept for every cause there is */
+	bool no_kills;	  /* the kernel must have nothing to do */
+	bool no_restarts; /* nor must we */
+	bool too_many;	  /* to keep even the floor of the gap without a kernel kill */
 	double requests_every; /* seconds until a worker reaches max-requests; 0: never */
 	double deploy_every;   /* seconds; 0: none */
 	double stuck_every, stuck_seconds; /* slot 0 fails to boot in such a window */

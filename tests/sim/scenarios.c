@@ -243,7 +243,8 @@ const struct scenario scenarios[] = {
 	},
 	{
 		.name = "storm-32",
-		.about = "32 workers at once, more than turns half a minute apart can save",
+		.about = "32 workers at once, more than turns half a minute apart can "
+			 "save",
 		.n_slots = 32,
 		.app = { APP(24), .growth_spread = 0, .boot_spread = 0, .runaway_at = 60,
 			 .runaway = 20 * M, .runaway_until = 60 },
@@ -255,8 +256,8 @@ const struct scenario scenarios[] = {
 		.name = "storm-slow",
 		.about = "16 run away two by two and take half a minute to replace",
 		.n_slots = 16,
-		.app = { APP(24), .growth_spread = 0, .boot_seconds = 30, .runaway_at = 300,
-			 .runaway = 20 * M, .runaway_until = 300 },
+		.app = { APP(24), .growth_spread = 0, .boot_seconds = 30,
+			 .runaway_at = 300, .runaway = 20 * M, .runaway_until = 300 },
 		.limits = { LIMITS(16, 512, 600) },
 		.no_kills = true,
 		.too_many = true,
