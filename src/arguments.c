@@ -14,8 +14,8 @@ struct cursor {
 	int argc, at;
 };
 
-__attribute__((format(printf, 2, 3)))
-static int bad(struct config_error *err, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static int bad(struct config_error *err,
+						     const char *format, ...)
 {
 	va_list args;
 
@@ -70,8 +70,8 @@ static void override(struct arguments *a, enum config_key key, const char *value
 static int join_rest(struct arguments *a, const struct cursor *c, enum config_key key,
 		     const char *where)
 {
-	int r = config_join_words((const char *const *)c->argv + c->at, (size_t)(c->argc - c->at),
-				  &a->words);
+	int r = config_join_words((const char *const *)c->argv + c->at,
+				  (size_t)(c->argc - c->at), &a->words);
 
 	if (r == 0)
 		override(a, key, a->words, where);
@@ -93,17 +93,20 @@ static int parse_exec(struct cursor *c, struct arguments *a, struct config_error
 			if (r > 0)
 				override(a, KEY_pool_bind, value, "-b");
 		} else {
-			return bad(err,
-				   "trimtab exec: unknown option %s; allowed: -w N, -b ADDRESS, then "
-				   "-- COMMAND",
-				   c->argv[c->at]);
+			return bad(
+				err,
+				"trimtab exec: unknown option %s; allowed: -w N, -b ADDRESS, then "
+				"-- COMMAND",
+				c->argv[c->at]);
 		}
 		if (r < 0)
 			return bad(err, "trimtab exec: %s needs a value", c->argv[c->at]);
 	}
 	if (c->at >= c->argc)
-		return bad(err, "trimtab exec: no command; write: trimtab exec -w 4 -b :8000 -- "
-				"COMMAND...");
+		return bad(
+			err,
+			"trimtab exec: no command; write: trimtab exec -w 4 -b :8000 -- "
+			"COMMAND...");
 	return join_rest(a, c, KEY_pool_command, "the command line");
 }
 
@@ -147,8 +150,8 @@ static int parse_options(struct cursor *c, struct arguments *a, const char **set
 			if (r < 0)
 				return bad(err, "%s needs a file", word);
 			if (a->path)
-				return bad(err, "%s %s: there is one file already, %s", word, value,
-					   a->path);
+				return bad(err, "%s %s: there is one file already, %s",
+					   word, value, a->path);
 			a->path = value;
 		} else if ((r = take_option(c, 's', "set", &value)) != 0) {
 			if (r < 0)
@@ -171,7 +174,8 @@ static int parse_verb(struct cursor *c, struct arguments *a, const char **sets,
 	if (take_word(c, "exec"))
 		return parse_exec(c, a, err);
 	if (take_word(c, "check") || take_word(c, "doctor")) {
-		a->mode = strcmp(c->argv[c->at - 1], "check") == 0 ? RUN_CHECK : RUN_DOCTOR;
+		a->mode =
+			strcmp(c->argv[c->at - 1], "check") == 0 ? RUN_CHECK : RUN_DOCTOR;
 		r = parse_options(c, a, sets, err);
 		if (r == 0 && c->at < c->argc)
 			return parse_verb(c, a, sets, err);
@@ -183,7 +187,8 @@ static int parse_verb(struct cursor *c, struct arguments *a, const char **sets,
 	return 0;
 }
 
-int arguments_parse(int argc, char **argv, struct arguments *ret, struct config_error *err)
+int arguments_parse(int argc, char **argv, struct arguments *ret,
+		    struct config_error *err)
 {
 	struct cursor c = { argv, argc, 1 };
 	struct arguments a = { .mode = RUN_POOL, .argv = argv };
@@ -199,9 +204,11 @@ int arguments_parse(int argc, char **argv, struct arguments *ret, struct config_
 	r = parse_options(&c, &a, sets, err);
 	if (r == 0 && a.mode != RUN_HELP && a.mode != RUN_VERSION)
 		r = parse_verb(&c, &a, sets, err);
-	if (r == 0 && !a.path && a.n_overrides == 0 && (a.mode == RUN_POOL || a.mode == RUN_CHECK))
-		r = bad(err, "nothing to run; write: trimtab gunicorn ARGUMENTS, trimtab exec -- "
-			     "COMMAND, or trimtab -c FILE");
+	if (r == 0 && !a.path && a.n_overrides == 0 &&
+	    (a.mode == RUN_POOL || a.mode == RUN_CHECK))
+		r = bad(err,
+			"nothing to run; write: trimtab gunicorn ARGUMENTS, trimtab exec -- "
+			"COMMAND, or trimtab -c FILE");
 	if (r != 0) {
 		arguments_done(&a);
 		return r;
@@ -218,7 +225,8 @@ void arguments_done(struct arguments *a)
 	*a = (struct arguments){ 0 };
 }
 
-int arguments_configure(const struct arguments *a, struct config **ret, struct config_error *err)
+int arguments_configure(const struct arguments *a, struct config **ret,
+			struct config_error *err)
 {
 	auto_config struct config *c = NULL;
 	int r = config_new(&c);

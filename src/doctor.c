@@ -15,8 +15,10 @@ static void show_program(const struct launch *launch)
 {
 	(void)printf("\npool: %s\n", launch->what);
 	if (!launch->preload)
-		(void)printf("%-4s %-16s [trim] preload-library is off, or the library is not "
-			     "installed\n", "no", "trims");
+		(void)printf(
+			"%-4s %-16s [trim] preload-library is off, or the library is not "
+			"installed\n",
+			"no", "trims");
 	else if (launch->untrimmable)
 		(void)printf("%-4s %-16s %s\n", "no", "trims", launch->untrimmable);
 	else
@@ -35,16 +37,18 @@ int doctor(const struct launch *launch)
 	for (unsigned i = 0; i < N_CAPABILITIES; i++) {
 		const struct capability_state *c = &states[i];
 
-		(void)printf("%-4s %-16s %s\n", c->there ? "yes" : "no", capability_name(i),
-			     capability_gives(i));
+		(void)printf("%-4s %-16s %s\n", c->there ? "yes" : "no",
+			     capability_name(i), capability_gives(i));
 		if (!c->there)
-			(void)printf("     %-16s because %s\n     %-16s remedy: %s\n", "", c->cause, "",
-				     c->remedy);
+			(void)printf("     %-16s because %s\n     %-16s remedy: %s\n", "",
+				     c->cause, "", c->remedy);
 	}
-	(void)printf("\n%s\n", full ? "Full control: workers are limited, watched and attributed by "
-				      "the kernel."
-				    : "Degraded mode: the same policy, on figures from /proc, without "
-				      "limits set by the kernel.");
+	(void)printf(
+		"\n%s\n",
+		full ? "Full control: workers are limited, watched and attributed by "
+		       "the kernel."
+		     : "Degraded mode: the same policy, on figures from /proc, without "
+		       "limits set by the kernel.");
 	if (r == 0)
 		(void)pool_close(&pool);
 	if (launch)
@@ -70,12 +74,15 @@ int check(const struct config *config, const struct launch *launch)
 	(void)printf("pool %s: %s\n", config->pool_name, launch->what);
 	for (size_t i = 0; i < launch->n_binds; i++)
 		(void)printf("  listens on %s\n", launch->binds[i]);
-	(void)printf("  %u workers of at most %s each, trimmed from %s on\n", launch->workers,
-		     format_bytes(limits.worker_max_bytes).s, format_bytes(limits.trim_at_bytes).s);
-	(void)printf("  budget %s, of which %s in reserve\n", format_bytes(limits.budget_bytes).s,
+	(void)printf("  %u workers of at most %s each, trimmed from %s on\n",
+		     launch->workers, format_bytes(limits.worker_max_bytes).s,
+		     format_bytes(limits.trim_at_bytes).s);
+	(void)printf("  budget %s, of which %s in reserve\n",
+		     format_bytes(limits.budget_bytes).s,
 		     format_bytes(limits.reserve_bytes).s);
-	(void)printf("  mode: %s\n", states[CAPABILITY_MEMORY].there ? "full control"
-								       : "degraded; see trimtab doctor");
+	(void)printf("  mode: %s\n", states[CAPABILITY_MEMORY].there
+					     ? "full control"
+					     : "degraded; see trimtab doctor");
 	if (launch->untrimmable)
 		(void)printf("  warning: %s\n", launch->untrimmable);
 	for (size_t i = 0; i < launch->n_warnings; i++)

@@ -25,7 +25,7 @@
 
 enum {
 	DESCRIPTION_MAX = 1 << 20,
-	DESCRIBE_PRINTED = 64,	/* the adapter's status for --version and its like */
+	DESCRIBE_PRINTED = 64, /* the adapter's status for --version and its like */
 };
 
 /* ---- finding files ---- */
@@ -184,7 +184,8 @@ static int run(char *const *argv, char *const *env, const char *directory, usec_
 		if (r < 0)
 			(void)kill(pid, SIGKILL);
 		(void)waitpid(pid, &status, 0);
-		*ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		*ret_status =
+			WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	}
 	(void)close(fds[0]);
 	return r;
@@ -212,12 +213,14 @@ static bool is_set(struct json_object *o, const char *key)
 {
 	struct json_object *value;
 
-	return json_object_object_get_ex(o, key, &value) && json_object_get_boolean(value);
+	return json_object_object_get_ex(o, key, &value) &&
+	       json_object_get_boolean(value);
 }
 
 static size_t length_of(struct json_object *list)
 {
-	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+	return json_object_is_type(list, json_type_array) ? json_object_array_length(list)
+							  : 0;
 }
 
 static void free_texts(char **texts, size_t n)
@@ -241,7 +244,8 @@ static int take_texts(struct json_object *o, const char *key, char ***texts, siz
 	if (!*texts)
 		return -ENOMEM;
 	for (; *n < length; (*n)++) {
-		(*texts)[*n] = strdup(json_object_get_string(json_object_array_get_idx(list, *n)));
+		(*texts)[*n] = strdup(
+			json_object_get_string(json_object_array_get_idx(list, *n)));
 		if (!(*texts)[*n])
 			return -ENOMEM;
 	}
@@ -265,9 +269,11 @@ static int take_hooks(struct launch *l, struct json_object *o)
 
 	(void)json_object_object_get_ex(o, "template_hooks", &list);
 	for (size_t i = 0; i < length_of(list); i++) {
-		const char *name = json_object_get_string(json_object_array_get_idx(list, i));
+		const char *name =
+			json_object_get_string(json_object_array_get_idx(list, i));
 		char *before = TAKE(l->hooks);
-		int r = asprintf(&l->hooks, "%s%s%s", before ? before : "", before ? ", " : "", name);
+		int r = asprintf(&l->hooks, "%s%s%s", before ? before : "",
+				 before ? ", " : "", name);
 
 		free(before);
 		if (r < 0) {
@@ -279,8 +285,8 @@ static int take_hooks(struct launch *l, struct json_object *o)
 }
 
 /* What the file or the command line says wins over gunicorn's own settings. */
-static int take_description(struct launch *l, const struct config *c, struct json_object *o,
-			    struct config_error *err)
+static int take_description(struct launch *l, const struct config *c,
+			    struct json_object *o, struct config_error *err)
 {
 	int64_t uid = number_of(o, "uid", -1), gid = number_of(o, "gid", -1);
 	const char *refused = text_of(o, "refused", NULL);
@@ -299,7 +305,8 @@ static int take_description(struct launch *l, const struct config *c, struct jso
 	if (c->restart_watchdog == CONFIG_TIME_AUTO)
 		l->watchdog_usec = (usec_t)number_of(o, "timeout", 30) * USEC_PER_SEC;
 	if (!c->where[KEY_restart_graceful_timeout])
-		l->graceful_usec = (usec_t)number_of(o, "graceful_timeout", 30) * USEC_PER_SEC;
+		l->graceful_usec =
+			(usec_t)number_of(o, "graceful_timeout", 30) * USEC_PER_SEC;
 	if (uid >= 0 && (uid_t)uid != geteuid())
 		l->uid = (uid_t)uid;
 	if (gid >= 0 && (gid_t)gid != getegid())
@@ -325,7 +332,8 @@ static int ask_gunicorn(struct launch *l, const struct config *c, size_t n_words
 			struct config_error *err)
 {
 	char **argv = calloc(n_words + 5, sizeof(*argv));
-	struct environment_plan plan = { .extra = c->pool_env.items, .n_extra = c->pool_env.n,
+	struct environment_plan plan = { .extra = c->pool_env.items,
+					 .n_extra = c->pool_env.n,
 					 .pool = c->pool_name };
 	char **env = environment_new(environ, &plan);
 	int status = 0, r = -ENOMEM;
@@ -336,24 +344,27 @@ static int ask_gunicorn(struct launch *l, const struct config *c, size_t n_words
 		argv[2] = (char *)"--describe";
 		argv[3] = (char *)"--";
 		memcpy(argv + 4, l->words, n_words * sizeof(*argv));
-		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, l->cancel_fd, &l->description,
-			&status);
+		r = run(argv, env, c->pool_chdir, c->restart_boot_timeout, l->cancel_fd,
+			&l->description, &status);
 	}
 	free(argv);
 	(void)environment_free(env);
 	if (r == -ETIMEDOUT)
-		return config_blame(c, KEY_pool_gunicorn, 0, err,
-				    "gunicorn's configuration did not load within boot-timeout");
+		return config_blame(
+			c, KEY_pool_gunicorn, 0, err,
+			"gunicorn's configuration did not load within boot-timeout");
 	if (r < 0)
 		return r;
 	if (status == DESCRIBE_PRINTED) {
 		(void)fputs(l->description, stdout);
 		return LAUNCH_PRINTED;
 	}
-	return status == 0 ? 0
-			   : config_blame(c, KEY_pool_gunicorn, 0, err,
-					  "gunicorn refuses its configuration; its own words are "
-					  "above");
+	return status == 0
+		       ? 0
+		       : config_blame(
+				 c, KEY_pool_gunicorn, 0, err,
+				 "gunicorn refuses its configuration; its own words are "
+				 "above");
 }
 
 static int describe(struct launch *l, const struct config *c, size_t n_words,
@@ -377,7 +388,8 @@ static int describe(struct launch *l, const struct config *c, size_t n_words,
 
 /* ---- putting it together ---- */
 
-static int prepare_gunicorn(struct launch *l, const struct config *c, struct config_error *err)
+static int prepare_gunicorn(struct launch *l, const struct config *c,
+			    struct config_error *err)
 {
 	size_t n = 0;
 	int r;
@@ -385,13 +397,15 @@ static int prepare_gunicorn(struct launch *l, const struct config *c, struct con
 	l->gunicorn = true;
 	l->program = find_python(c);
 	if (!l->program)
-		return config_blame(c, KEY_pool_python, 0, err,
-				    "no such Python interpreter; is gunicorn installed and on PATH?");
+		return config_blame(
+			c, KEY_pool_python, 0, err,
+			"no such Python interpreter; is gunicorn installed and on PATH?");
 	l->adapter = find_own_file("python/trimtab_gunicorn.py",
 				   TRIMTAB_PKGLIBDIR "/trimtab_gunicorn.py");
 	if (!l->adapter)
-		return config_blame(c, KEY_pool_gunicorn, 0, err,
-				    "trimtab_gunicorn.py is not installed in " TRIMTAB_PKGLIBDIR);
+		return config_blame(
+			c, KEY_pool_gunicorn, 0, err,
+			"trimtab_gunicorn.py is not installed in " TRIMTAB_PKGLIBDIR);
 	l->template_adapter = find_own_file("python/trimtab_template.py",
 					    TRIMTAB_PKGLIBDIR "/trimtab_template.py");
 	r = config_split_words(c->pool_gunicorn, &l->words, &n);
@@ -410,7 +424,8 @@ static int prepare_gunicorn(struct launch *l, const struct config *c, struct con
 	return 0;
 }
 
-static int prepare_command(struct launch *l, const struct config *c, struct config_error *err)
+static int prepare_command(struct launch *l, const struct config *c,
+			   struct config_error *err)
 {
 	size_t n = 0;
 	int r = config_split_words(c->pool_command, &l->words, &n);
@@ -443,7 +458,8 @@ static int copy_binds(struct launch *l, const struct config *c)
 	return l->binds ? 0 : -ENOMEM;
 }
 
-static int find_preload(struct launch *l, const struct config *c, struct config_error *err)
+static int find_preload(struct launch *l, const struct config *c,
+			struct config_error *err)
 {
 	if (config_is(c->trim_preload_library, "off"))
 		return 0;
@@ -470,33 +486,38 @@ static int judge_program(struct launch *l)
 			l->gid == (gid_t)-1 ? getegid() : l->gid, &program);
 	problem = program_problem(program.kind);
 	if (problem &&
-	    asprintf(&l->untrimmable, "%s %s: the library that trims is not loaded into it, so its "
-				      "workers can only be replaced", program.path, problem) < 0)
+	    asprintf(&l->untrimmable,
+		     "%s %s: the library that trims is not loaded into it, so its "
+		     "workers can only be replaced",
+		     program.path, problem) < 0)
 		return -ENOMEM;
 	return 0;
 }
 
-int launch_check_binds(const struct config *c, const struct launch *l, struct config_error *err)
+int launch_check_binds(const struct config *c, const struct launch *l,
+		       struct config_error *err)
 {
 	if (l->n_binds > SPAWN_MAX_LISTEN_FDS)
-		return config_blame(c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, 0, err,
-				    "%zu addresses are more than the %d that a worker can be given",
-				    l->n_binds, SPAWN_MAX_LISTEN_FDS);
+		return config_blame(
+			c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, 0, err,
+			"%zu addresses are more than the %d that a worker can be given",
+			l->n_binds, SPAWN_MAX_LISTEN_FDS);
 	for (size_t i = 0; i < l->n_binds; i++) {
 		struct socket_address address;
 
 		if (socket_parse(l->binds[i], &address) < 0)
-			return config_blame(c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, i,
-					    err,
-					    "%s is no address; allowed: HOST:PORT, :PORT, [V6]:PORT, "
-					    "unix:PATH, fd://N", l->binds[i]);
+			return config_blame(
+				c, c->pool_bind.n ? KEY_pool_bind : KEY_pool_gunicorn, i,
+				err,
+				"%s is no address; allowed: HOST:PORT, :PORT, [V6]:PORT, "
+				"unix:PATH, fd://N",
+				l->binds[i]);
 	}
 	return 0;
 }
 
 int launch_new(const struct config *c, const char *description, int cancel_fd,
-	       struct launch **ret,
-	       struct config_error *err)
+	       struct launch **ret, struct config_error *err)
 {
 	struct launch *l = calloc(1, sizeof(*l));
 	int r;
@@ -511,14 +532,16 @@ int launch_new(const struct config *c, const char *description, int cancel_fd,
 	l->preload_mode = c->pool_preload;
 	l->socket_mode = (mode_t)c->pool_socket_mode;
 	l->graceful_usec = c->restart_graceful_timeout;
-	l->watchdog_usec = c->restart_watchdog == CONFIG_TIME_AUTO ? 0 : c->restart_watchdog;
+	l->watchdog_usec =
+		c->restart_watchdog == CONFIG_TIME_AUTO ? 0 : c->restart_watchdog;
 	r = copy_binds(l, c);
 	if (r == 0 && description && !(l->description = strdup(description)))
 		r = -ENOMEM;
 	if (r == 0)
 		r = find_preload(l, c, err);
 	if (r == 0)
-		r = c->pool_gunicorn ? prepare_gunicorn(l, c, err) : prepare_command(l, c, err);
+		r = c->pool_gunicorn ? prepare_gunicorn(l, c, err)
+				     : prepare_command(l, c, err);
 	if (r == 0)
 		r = judge_program(l);
 	if (r != 0) {

@@ -12,7 +12,9 @@
 #include "process/state.h"
 #include "supervisor/supervisor.h"
 
-enum { STATUS_USAGE = 2 };	/* sysexits has no better one; gunicorn and getopt use it too */
+enum {
+	STATUS_USAGE = 2
+}; /* sysexits has no better one; gunicorn and getopt use it too */
 
 static const char usage[] =
 	"trimtab: keeps web workers, each in its own cgroup, trims them, restarts them apart\n"
@@ -40,7 +42,8 @@ static const char usage[] =
 static int print_help(void)
 {
 	(void)fputs(usage, stdout);
-	return config_describe(stdout, CONFIG_FORMAT_HELP) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return config_describe(stdout, CONFIG_FORMAT_HELP) < 0 ? EXIT_FAILURE
+							       : EXIT_SUCCESS;
 }
 
 static int fail(int r, const struct config_error *err)
@@ -84,8 +87,9 @@ static int check_state(const struct arguments *a)
 	if (r == 0)
 		r = upgrade_configure(&state, &config, &launch, &err);
 	if (r == 0)
-		r = puts(UPGRADE_PASSED TRIMTAB_VERSION) < 0 || fflush(stdout) != 0 ? EXIT_FAILURE
-										     : EXIT_SUCCESS;
+		r = puts(UPGRADE_PASSED TRIMTAB_VERSION) < 0 || fflush(stdout) != 0
+			    ? EXIT_FAILURE
+			    : EXIT_SUCCESS;
 	else
 		r = fail(r, &err);
 	free_all(&state, launch, config);

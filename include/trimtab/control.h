@@ -11,5 +11,5 @@
  * $RUNTIME_DIRECTORY/POOL.sock where the service manager gives one. */
 #pragma once
 
-#define TRIMTAB_CONTROL_REQUEST_MAX 256		/* bytes, newline included */
+#define TRIMTAB_CONTROL_REQUEST_MAX 256 /* bytes, newline included */
 #define TRIMTAB_CONTROL_REPLY_MAX   (8u << 20)

@@ -23,7 +23,7 @@ struct control_client {
 	struct control_client *next;
 	sd_event_source *source;
 	int fd;
-	bool waiting;		/* a reply was kept back: no further request is read */
+	bool waiting; /* a reply was kept back: no further request is read */
 	char in[TRIMTAB_CONTROL_REQUEST_MAX];
 	size_t n_in;
 	char *out;
@@ -118,12 +118,12 @@ static int client_flush(struct control_client *c)
 static int client_send(struct control_client *c, struct json_object *reply)
 {
 	size_t length = 0;
-	const char *text = reply ? json_object_to_json_string_length(
-					   reply,
-					   JSON_C_TO_STRING_PLAIN |
-						   JSON_C_TO_STRING_NOSLASHESCAPE,
-					   &length)
-				 : NULL;
+	const char *text =
+		reply ? json_object_to_json_string_length(
+				reply,
+				JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE,
+				&length)
+		      : NULL;
 	int r = -ENOMEM;
 
 	if (text && length + c->n_out < TRIMTAB_CONTROL_REPLY_MAX) {
@@ -244,7 +244,8 @@ static struct control_client *client_new(struct control_server *server, int fd)
 	c->next = server->clients;
 	server->clients = c;
 	server->n_clients++;
-	if (sd_event_add_io(server->event, &c->source, c->fd, EPOLLIN, on_client, c) < 0) {
+	if (sd_event_add_io(server->event, &c->source, c->fd, EPOLLIN, on_client, c) <
+	    0) {
 		client_free(c);
 		return NULL;
 	}
@@ -276,7 +277,9 @@ struct control_client *control_adopt(struct control_server *server, int fd)
 
 static int listen_at(const char *path)
 {
-	const struct unix_owner owner = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	const struct unix_owner owner = { .mode = 0600,
+					  .uid = (uid_t)-1,
+					  .gid = (gid_t)-1 };
 	auto_close int fd = unix_bind(path, SOCK_STREAM, &owner);
 
 	if (fd < 0)
@@ -300,7 +303,8 @@ int control_resume(sd_event *event, const char *path, int fd,
 	server->event = sd_event_ref(event);
 	server->fd = fd;
 	(void)snprintf(server->path, sizeof(server->path), "%s", path);
-	r = sd_event_add_io(event, &server->source, server->fd, EPOLLIN, on_connection, server);
+	r = sd_event_add_io(event, &server->source, server->fd, EPOLLIN, on_connection,
+			    server);
 	if (r < 0) {
 		(void)control_free(server);
 		return r;

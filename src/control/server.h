@@ -41,4 +41,5 @@ void control_reply(struct control_client *client, struct json_object *reply);
 
 /* {"ok":true} and {"ok":false,"error":"..."}; NULL without memory. */
 struct json_object *control_ok(void);
-struct json_object *control_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+struct json_object *control_error(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));

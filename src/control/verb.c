@@ -8,7 +8,8 @@
 #include "util/cleanup.h"
 
 const struct verb_row verbs[N_VERBS] = {
-#define VERB(id, name, target, is_long, help) [VERB_##id] = { name, target, is_long, help },
+#define VERB(id, name, target, is_long, help) \
+	[VERB_##id] = { name, target, is_long, help },
 #include "control/commands.def"
 #undef VERB
 };
@@ -49,15 +50,18 @@ int request_parse(char *text, struct request *ret, const char **ret_error)
 		if (*word != '\0' && n < ELEMENTS(words))
 			words[n++] = word;
 	if (n == 0 || find_verb(words[0], &request.verb) < 0) {
-		*ret_error = "unknown verb; try status, explain, trim, recycle, reload, upgrade or stop";
+		*ret_error =
+			"unknown verb; try status, explain, trim, recycle, reload, upgrade or stop";
 		return -EINVAL;
 	}
 
 	enum verb_target target = verbs[request.verb].target;
 
-	if (n < (target == VERB_WORKER ? 2u : 1u) || n > (target == VERB_POOL ? 1u : 2u)) {
-		*ret_error = target == VERB_POOL ? "this verb takes no argument"
-						 : "this verb takes the number of one worker";
+	if (n < (target == VERB_WORKER ? 2u : 1u) ||
+	    n > (target == VERB_POOL ? 1u : 2u)) {
+		*ret_error = target == VERB_POOL
+				     ? "this verb takes no argument"
+				     : "this verb takes the number of one worker";
 		return -EINVAL;
 	}
 	if (n == 2 && parse_worker(words[1], &request.worker) < 0) {

@@ -23,7 +23,7 @@ extern const struct verb_row verbs[N_VERBS];
 
 struct request {
 	enum verb verb;
-	unsigned worker;	/* 0 where the verb names none */
+	unsigned worker; /* 0 where the verb names none */
 };
 
 /* Parses one request line without its newline; words are separated by blanks. text is cut.

@@ -19,8 +19,8 @@
 enum { STATUS_USAGE = 2 };
 
 struct options {
-	const char *socket;	/* -s */
-	const char *name;	/* -n */
+	const char *socket; /* -s */
+	const char *name;   /* -n */
 	bool json;
 	const char *verb, *argument;
 };
@@ -35,16 +35,19 @@ static void print_help(FILE *out)
 		[VERB_ANY] = "[WORKER]",
 	};
 
-	(void)fprintf(out, "trimtabctl: asks a running trimtab pool\n\n"
-			   "  trimtabctl [-n NAME | -s SOCKET] [--json] VERB [WORKER]\n\n");
+	(void)fprintf(out,
+		      "trimtabctl: asks a running trimtab pool\n\n"
+		      "  trimtabctl [-n NAME | -s SOCKET] [--json] VERB [WORKER]\n\n");
 	for (unsigned i = 0; i < N_VERBS; i++)
-		(void)fprintf(out, "  %-8s %-8s %s\n", verbs[i].name, arguments[verbs[i].target],
-			      verbs[i].help);
-	(void)fprintf(out, "\n  -n, --name NAME      the pool's name; not needed where only one runs\n"
-			   "  -s, --socket SOCKET  the path of its control socket\n"
-			   "  -j, --json           print the answer as it came\n"
-			   "  -h, --help           this text\n"
-			   "  -V, --version        the version\n");
+		(void)fprintf(out, "  %-8s %-8s %s\n", verbs[i].name,
+			      arguments[verbs[i].target], verbs[i].help);
+	(void)fprintf(
+		out,
+		"\n  -n, --name NAME      the pool's name; not needed where only one runs\n"
+		"  -s, --socket SOCKET  the path of its control socket\n"
+		"  -j, --json           print the answer as it came\n"
+		"  -h, --help           this text\n"
+		"  -V, --version        the version\n");
 }
 
 static bool is_option(const char *word, const char *letter, const char *name)
@@ -152,13 +155,15 @@ static int pick_socket(const struct options *o, char *path, size_t size)
 		(void)snprintf(path, size, "%s", found.gl_pathv[0]);
 		r = 0;
 	} else if (n > 1) {
-		(void)fprintf(stderr, "trimtabctl: several pools run here; choose one with -s:\n");
+		(void)fprintf(
+			stderr,
+			"trimtabctl: several pools run here; choose one with -s:\n");
 		for (size_t i = 0; i < n; i++)
 			(void)fprintf(stderr, "  %s\n", found.gl_pathv[i]);
 		r = -EEXIST;
 	} else {
-		(void)fprintf(stderr, "trimtabctl: no pool%s%s runs here\n", o->name ? " " : "",
-			      o->name ? o->name : "");
+		(void)fprintf(stderr, "trimtabctl: no pool%s%s runs here\n",
+			      o->name ? " " : "", o->name ? o->name : "");
 	}
 	globfree(&found);
 	return r;
@@ -197,7 +202,8 @@ static char *ask(const char *path, const struct options *o)
 	int n;
 
 	if (fd < 0) {
-		(void)fprintf(stderr, "trimtabctl: %s: %s%s\n", path, strerrordesc_np(-fd),
+		(void)fprintf(stderr, "trimtabctl: %s: %s%s\n", path,
+			      strerrordesc_np(-fd),
 			      fd == -ECONNREFUSED ? " (its pool has ended)" : "");
 		return NULL;
 	}
@@ -241,12 +247,17 @@ static void show_worker(struct json_object *w)
 	if (pid != UINT64_MAX)
 		(void)snprintf(shown, sizeof(shown), "%" PRIu64, pid);
 	(void)printf("%6" PRIu64 "  %-9s %8s  %12s of %-12s %10s  ", number(w, "worker"),
-		     text(w, "state"), shown, usage == UINT64_MAX ? "-" : format_bytes(usage).s,
-		     format_bytes(number(w, "limit_bytes")).s, format_usec(number(w, "age_usec")).s);
+		     text(w, "state"), shown,
+		     usage == UINT64_MAX ? "-" : format_bytes(usage).s,
+		     format_bytes(number(w, "limit_bytes")).s,
+		     format_usec(number(w, "age_usec")).s);
 	if (restart != UINT64_MAX)
-		(void)printf("restart in %s: %s\n", format_usec(restart).s, text(w, "restart_reason"));
+		(void)printf("restart in %s: %s\n", format_usec(restart).s,
+			     text(w, "restart_reason"));
 	else
-		(void)printf("%s\n", json_object_get_boolean(get(w, "retiring")) ? "retiring" : "");
+		(void)printf("%s\n", json_object_get_boolean(get(w, "retiring"))
+					     ? "retiring"
+					     : "");
 }
 
 static void show_last_trim(struct json_object *last)
@@ -259,7 +270,8 @@ static void show_last_trim(struct json_object *last)
 		     format_bytes(number(last, "after_bytes")).s,
 		     format_usec(number(last, "ago_usec")).s);
 	if (get(last, "malloc_bytes"))
-		(void)printf("; malloc %s, CPython %s", format_bytes(number(last, "malloc_bytes")).s,
+		(void)printf("; malloc %s, CPython %s",
+			     format_bytes(number(last, "malloc_bytes")).s,
 			     format_bytes(number(last, "pymalloc_bytes")).s);
 	(void)printf("\n");
 }
@@ -294,14 +306,15 @@ static void show_status(struct json_object *reply)
 	}
 	(void)printf("%s of %s workers serve; budget %s; %s\n\n", text(pool, "serving"),
 		     text(pool, "workers"), format_bytes(number(pool, "budget_bytes")).s,
-		     strcmp(text(pool, "mode"), "full") == 0 ? "full control"
-							     : "degraded mode (see trimtab doctor)");
-	(void)printf("%6s  %-9s %8s  %12s    %-12s %10s  %s\n", "worker", "state", "pid", "uses",
-		     "limit", "age", "plan");
+		     strcmp(text(pool, "mode"), "full") == 0
+			     ? "full control"
+			     : "degraded mode (see trimtab doctor)");
+	(void)printf("%6s  %-9s %8s  %12s    %-12s %10s  %s\n", "worker", "state", "pid",
+		     "uses", "limit", "age", "plan");
 	for (size_t i = 0; i < json_object_array_length(workers); i++)
 		show_worker(json_object_array_get_idx(workers, i));
-	(void)printf("\n%6s  %-10s %-9s %-11s %12s  %s\n", "worker", "library", "allocator",
-		     "woken by", "longest hold", "last trim");
+	(void)printf("\n%6s  %-10s %-9s %-11s %12s  %s\n", "worker", "library",
+		     "allocator", "woken by", "longest hold", "last trim");
 	for (size_t i = 0; i < json_object_array_length(workers); i++)
 		show_trims_of(json_object_array_get_idx(workers, i));
 }

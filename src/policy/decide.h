@@ -111,9 +111,9 @@ struct outlook {
 	/* Its trims: */
 	usec_t pause_usec;	  /* longest hold of a lock expected of a trim now */
 	uint32_t n_skipped_trims; /* of this worker, by trim_max_pause */
-	usec_t next_trim_usec; /* not before; USEC_NEVER: no trim planned */
-	uint32_t futile_trims; /* in a row */
-	uint32_t n_trims;      /* that were learned from */
+	usec_t next_trim_usec;	  /* not before; USEC_NEVER: no trim planned */
+	uint32_t futile_trims;	  /* in a row */
+	uint32_t n_trims;	  /* that were learned from */
 	uint32_t
 		kept_permyriad; /* of what it had grown by, what they left; where n_trims > 0 */
 };

@@ -43,7 +43,7 @@ struct limits {
 	bool trim_periodic; /* the article's mode: a jittered loop above trim_at */
 	usec_t trim_interval_min_usec; /* one worker is asked at most once in a time drawn */
 	usec_t trim_interval_max_usec; /* from this range */
-	usec_t trim_max_pause_usec; /* longest hold of a lock by a trim; 0: any */
+	usec_t trim_max_pause_usec;    /* longest hold of a lock by a trim; 0: any */
 	uint64_t trim_min_yield_bytes; /* less than this, and 2 %, counts as "no help" */
 
 	bool tripwire; /* memory.high can be set; false: degraded mode */
@@ -83,7 +83,7 @@ struct slot_seen {
 		scanned_pages; /* memory.stat pgscan and pgsteal, to tell a hold that makes */
 	uint64_t stolen_pages; /* no progress from one that does */
 	usec_t ready_usec;     /* when the serving worker became ready */
-	usec_t cpu_usec; /* CPU time that it has used; 0: not known */
+	usec_t cpu_usec;       /* CPU time that it has used; 0: not known */
 	usec_t pressure_usec;  /* when its leaf last reported a stall; 0: never */
 };
 

@@ -101,7 +101,7 @@ struct plan_entry {
 	usec_t deadline_usec; /* planned for: on the safe side of the forecast */
 	usec_t last_call_usec; /* not before the deadline: the gap is not shrunk for less */
 	usec_t doom_usec; /* a start later than this is a kernel kill; USEC_NEVER: none near */
-	usec_t start_usec;     /* latest start; written by plan_make() */
+	usec_t start_usec; /* latest start; written by plan_make() */
 	uint32_t slot;
 	bool hard;    /* missing it costs a kernel kill, not just lateness */
 	bool patient; /* takes its turn at the full gap; nothing shrinks for it */

@@ -18,7 +18,7 @@ enum { MAX_LISTENERS = 8 };
 struct listener {
 	struct bell *bell;
 	sd_event_source *source;
-	int fd;			/* -1: free */
+	int fd; /* -1: free */
 };
 
 struct bell {
@@ -40,7 +40,8 @@ static int on_listener(sd_event_source *source, int fd, uint32_t events, void *u
 	char sink[256];
 
 	(void)source;
-	if (events & (EPOLLHUP | EPOLLERR) || recv(fd, sink, sizeof(sink), MSG_DONTWAIT) == 0)
+	if (events & (EPOLLHUP | EPOLLERR) ||
+	    recv(fd, sink, sizeof(sink), MSG_DONTWAIT) == 0)
 		listener_drop(userdata);
 	return 0;
 }
@@ -67,7 +68,8 @@ int bell_adopt(struct bell *bell, int fd)
 
 		if (l->fd >= 0)
 			continue;
-		r = sd_event_add_io(bell->event, &l->source, peer, EPOLLIN, on_listener, l);
+		r = sd_event_add_io(bell->event, &l->source, peer, EPOLLIN, on_listener,
+				    l);
 		if (r < 0)
 			return r;
 		l->fd = TAKE_FD(peer);
@@ -160,5 +162,6 @@ void bell_ring(struct bell *bell)
 {
 	for (size_t i = 0; bell && i < MAX_LISTENERS; i++)
 		if (bell->listeners[i].fd >= 0)
-			(void)send(bell->listeners[i].fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+			(void)send(bell->listeners[i].fd, "", 1,
+				   MSG_DONTWAIT | MSG_NOSIGNAL);
 }

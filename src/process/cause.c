@@ -84,9 +84,12 @@ static void plain_sentence(const struct death *d, char *text, size_t size)
 void cause_sentence(enum cause cause, const struct death *d, char *text, size_t size)
 {
 	static const char *const sentences[N_CAUSES] = {
-		[CAUSE_OOM_WORKER] = "was killed by the kernel: it reached its own memory limit",
-		[CAUSE_OOM_POOL] = "was killed by the kernel: the pool reached its memory limit",
-		[CAUSE_OOM_HOST] = "was killed by the kernel: memory ran out above the pool",
+		[CAUSE_OOM_WORKER] =
+			"was killed by the kernel: it reached its own memory limit",
+		[CAUSE_OOM_POOL] =
+			"was killed by the kernel: the pool reached its memory limit",
+		[CAUSE_OOM_HOST] =
+			"was killed by the kernel: memory ran out above the pool",
 		[CAUSE_WATCHDOG] = "was ended because it gave no sign of life",
 		[CAUSE_BOOT_TIMEOUT] = "was ended because it was not ready in time",
 		[CAUSE_DRAIN_TIMEOUT] = "was killed because it did not finish in time",
@@ -103,8 +106,10 @@ void cause_sentence(enum cause cause, const struct death *d, char *text, size_t 
 	else if (cause == CAUSE_BOOT_FAILED)
 		(void)snprintf(text, size, "%s before it was ready", plain);
 	else if (cause == CAUSE_SIGNAL && d->status == SIGKILL)
-		(void)snprintf(text, size, "%s, sent by somebody else: the kernel counts no "
-			       "out-of-memory kill here", plain);
+		(void)snprintf(text, size,
+			       "%s, sent by somebody else: the kernel counts no "
+			       "out-of-memory kill here",
+			       plain);
 	else
 		(void)snprintf(text, size, "%s", plain);
 }

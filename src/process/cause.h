@@ -6,32 +6,32 @@
 #include <stdint.h>
 
 enum cause {
-	CAUSE_ASKED,		/* it was asked to go and went */
-	CAUSE_EXITED,		/* by itself, whatever the status */
-	CAUSE_BOOT_FAILED,	/* before it was ready */
-	CAUSE_EXEC_FAILED,	/* before its program ran */
-	CAUSE_SIGNAL,		/* killed by a signal that nobody here sent */
-	CAUSE_OOM_WORKER,	/* by the kernel, at its own limit */
-	CAUSE_OOM_POOL,		/* by the kernel, at the pool's limit */
-	CAUSE_OOM_HOST,		/* by the kernel, at a limit above the pool or the host's memory */
-	CAUSE_WATCHDOG,		/* silent for too long: aborted or killed by us */
-	CAUSE_BOOT_TIMEOUT,	/* not ready in time: killed by us */
-	CAUSE_DRAIN_TIMEOUT,	/* did not finish its requests in time: killed by us */
+	CAUSE_ASKED,	   /* it was asked to go and went */
+	CAUSE_EXITED,	   /* by itself, whatever the status */
+	CAUSE_BOOT_FAILED, /* before it was ready */
+	CAUSE_EXEC_FAILED, /* before its program ran */
+	CAUSE_SIGNAL,	   /* killed by a signal that nobody here sent */
+	CAUSE_OOM_WORKER,  /* by the kernel, at its own limit */
+	CAUSE_OOM_POOL,	   /* by the kernel, at the pool's limit */
+	CAUSE_OOM_HOST, /* by the kernel, at a limit above the pool or the host's memory */
+	CAUSE_WATCHDOG,	     /* silent for too long: aborted or killed by us */
+	CAUSE_BOOT_TIMEOUT,  /* not ready in time: killed by us */
+	CAUSE_DRAIN_TIMEOUT, /* did not finish its requests in time: killed by us */
 	N_CAUSES,
 };
 
 /* Why we sent the last signal, if we did. */
 enum our_hand {
 	HAND_NONE,
-	HAND_ASKED,		/* TERM or INT: please go */
+	HAND_ASKED, /* TERM or INT: please go */
 	HAND_WATCHDOG,
 	HAND_BOOT_TIMEOUT,
 	HAND_DRAIN_TIMEOUT,
-	HAND_STOP,		/* KILL because the pool stops at once */
+	HAND_STOP, /* KILL because the pool stops at once */
 };
 
 struct death {
-	bool signaled;		/* status is a signal number, else an exit status */
+	bool signaled; /* status is a signal number, else an exit status */
 	int status;
 	bool was_ready;
 	bool exec_failed;

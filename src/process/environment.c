@@ -14,15 +14,29 @@
 #include "util/cleanup.h"
 
 static const char *const ours[] = {
-	"NOTIFY_SOCKET",	 "WATCHDOG_USEC",	 "WATCHDOG_PID", "LISTEN_FDS",
-	"LISTEN_PID",		 "LISTEN_FDNAMES",	 "LISTEN_PIDFDID", "FDSTORE",
-	"MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID",
-	"GUNICORN_FD",		 "GUNICORN_PID",	 "TRIMTAB_PAGE",  "TRIMTAB_WORKER",
+	"NOTIFY_SOCKET",
+	"WATCHDOG_USEC",
+	"WATCHDOG_PID",
+	"LISTEN_FDS",
+	"LISTEN_PID",
+	"LISTEN_FDNAMES",
+	"LISTEN_PIDFDID",
+	"FDSTORE",
+	"MEMORY_PRESSURE_WATCH",
+	"MEMORY_PRESSURE_WRITE",
+	"JOURNAL_STREAM",
+	"SYSTEMD_EXEC_PID",
+	"GUNICORN_FD",
+	"GUNICORN_PID",
+	"TRIMTAB_PAGE",
+	"TRIMTAB_WORKER",
 	"TRIMTAB_TEMPLATE",
-	"TRIMTAB_POOL",		 "TRIMTAB_SUPERVISOR_PID", "LD_PRELOAD",
+	"TRIMTAB_POOL",
+	"TRIMTAB_SUPERVISOR_PID",
+	"LD_PRELOAD",
 };
 
-#define FIRST_FD ((size_t)3)	/* of LISTEN_FDS; what follows them comes next */
+#define FIRST_FD ((size_t)3) /* of LISTEN_FDS; what follows them comes next */
 
 struct builder {
 	char **env;
@@ -77,8 +91,8 @@ static void put(struct builder *b, char *entry)
 	b->env[b->n++] = entry;
 }
 
-__attribute__((format(printf, 2, 3)))
-static void add(struct builder *b, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void add(struct builder *b,
+						      const char *format, ...)
 {
 	char *entry = NULL;
 	va_list args;
@@ -112,7 +126,8 @@ static void add_conventions(struct builder *b, const struct environment_plan *pl
 		add(b, "WATCHDOG_PID=" SPAWN_PID_ROOM);
 	}
 	/* Without MEMORY_PRESSURE_WRITE: nothing needs to be written to a socket. */
-	add(b, "MEMORY_PRESSURE_WATCH=%s", plan->pressure_path ? plan->pressure_path : "/dev/null");
+	add(b, "MEMORY_PRESSURE_WATCH=%s",
+	    plan->pressure_path ? plan->pressure_path : "/dev/null");
 	if (plan->worker > 0)
 		add(b, "TRIMTAB_WORKER=%u", plan->worker);
 	else
@@ -155,7 +170,8 @@ char **environment_new(char *const *base, const struct environment_plan *plan)
 	for (size_t i = 0; i < plan->n_extra; i++)
 		put(&b, strdup(plan->extra[i]));
 	theirs = look_up(plan->extra, plan->n_extra, "LD_PRELOAD");
-	add_preload(&b, plan->preload, theirs ? theirs : look_up(base, n_base, "LD_PRELOAD"));
+	add_preload(&b, plan->preload,
+		    theirs ? theirs : look_up(base, n_base, "LD_PRELOAD"));
 	add_conventions(&b, plan);
 	return b.failed ? environment_free(b.env) : b.env;
 }

@@ -10,18 +10,19 @@
 #include "util/time.h"
 
 struct environment_plan {
-	unsigned worker;		/* TRIMTAB_WORKER; 0: this is the template's environment,
+	unsigned worker;    /* TRIMTAB_WORKER; 0: this is the template's environment,
 					 * which gets TRIMTAB_TEMPLATE and no page */
-	const char *pool;		/* TRIMTAB_POOL */
-	char *const *extra;		/* NAME=VALUE of the configuration; they win */
+	const char *pool;   /* TRIMTAB_POOL */
+	char *const *extra; /* NAME=VALUE of the configuration; they win */
 	size_t n_extra;
 	size_t n_listen_fds;
-	const char *listen_names;	/* LISTEN_FDNAMES, colons between */
-	const char *notify_path;	/* NOTIFY_SOCKET */
-	usec_t watchdog_usec;		/* WATCHDOG_USEC; 0: none */
-	const char *pressure_path;	/* MEMORY_PRESSURE_WATCH; NULL: /dev/null, that is off */
-	const char *preload;		/* library for LD_PRELOAD, or NULL */
-	int64_t arena_max;		/* MALLOC_ARENA_MAX unless set; 0: leave it */
+	const char *listen_names; /* LISTEN_FDNAMES, colons between */
+	const char *notify_path;  /* NOTIFY_SOCKET */
+	usec_t watchdog_usec;	  /* WATCHDOG_USEC; 0: none */
+	const char
+		*pressure_path; /* MEMORY_PRESSURE_WATCH; NULL: /dev/null, that is off */
+	const char *preload;	/* library for LD_PRELOAD, or NULL */
+	int64_t arena_max;	/* MALLOC_ARENA_MAX unless set; 0: leave it */
 };
 
 /* Returns a NULL-terminated array, freed by environment_free(), or NULL without memory. Entries

@@ -13,7 +13,7 @@
 
 enum {
 	EMPTY_TRIES = 10,
-	EMPTY_MSEC = 100,	/* each */
+	EMPTY_MSEC = 100, /* each */
 };
 
 /* Only when something is inside: a kill that is not needed costs the leaf its clone3. */
@@ -72,8 +72,8 @@ static bool parse_name(const char *name, unsigned *ret_number)
 	if (sscanf(name, "worker-%u%n", ret_number, &end) == 1 && name[end] == '\0')
 		return *ret_number > 0;
 	end = 0;
-	return sscanf(name, "worker-%u.%u%n", ret_number, &nth, &end) == 2 && name[end] == '\0' &&
-	       *ret_number > 0;
+	return sscanf(name, "worker-%u.%u%n", ret_number, &nth, &end) == 2 &&
+	       name[end] == '\0' && *ret_number > 0;
 }
 
 static int make(struct leaves *all, unsigned number, const char *name, struct leaf **ret)
@@ -115,8 +115,10 @@ void leaves_take_over(struct leaves *all)
 		struct leaf *leaf;
 		unsigned number = 0;
 
-		if (entry->d_type != DT_DIR || strlen(entry->d_name) >= sizeof(leaf->name) ||
-		    (!parse_name(entry->d_name, &number) && strcmp(entry->d_name, "template") != 0))
+		if (entry->d_type != DT_DIR ||
+		    strlen(entry->d_name) >= sizeof(leaf->name) ||
+		    (!parse_name(entry->d_name, &number) &&
+		     strcmp(entry->d_name, "template") != 0))
 			continue;
 		if (make(all, number, entry->d_name, &leaf) == 0)
 			leaf->unclean = true;
@@ -214,7 +216,9 @@ static void wait_empty(const struct leaf *leaf)
 
 	if (cgroup_open_populated(leaf->dir_fd, &fd) != 0)
 		return;
-	for (int i = 0; i < EMPTY_TRIES && cgroup_read_populated(fd, &populated) == 0 && populated; i++) {
+	for (int i = 0;
+	     i < EMPTY_TRIES && cgroup_read_populated(fd, &populated) == 0 && populated;
+	     i++) {
 		struct pollfd p = { .fd = fd, .events = POLLPRI };
 
 		(void)poll(&p, 1, EMPTY_MSEC);

@@ -12,7 +12,7 @@
 
 struct leaf {
 	struct leaf *next;
-	unsigned number;	/* the slot it was made for */
+	unsigned number; /* the slot it was made for */
 	char name[32];
 	int dir_fd;
 	/* The PSI trigger on its memory.pressure, or -1: armed by whoever wants it, closed here.
@@ -20,9 +20,9 @@ struct leaf {
 	 * 20 ms, which the next worker would pay for. */
 	int pressure_fd;
 	usec_t pressure_stall_usec, pressure_window_usec; /* as it was asked for */
-	bool memory;		/* memory.* files are there */
-	bool taken;		/* a worker runs in it */
-	bool unclean;		/* its worker is gone, but processes of it are still dying */
+	bool memory;					  /* memory.* files are there */
+	bool taken;					  /* a worker runs in it */
+	bool unclean; /* its worker is gone, but processes of it are still dying */
 	/* cgroup.kill was written once. Kernels with kill_seq (6.14 on, and stable series that took
 	 * the patch) compare the parent's count with the leaf's at CLONE_INTO_CGROUP and kill the
 	 * new child at birth: seen on 6.18. Joining from within is not affected. */
@@ -31,8 +31,8 @@ struct leaf {
 
 struct leaves {
 	struct leaf *first;
-	int root_fd;		/* the pool's root; not owned */
-	bool memory;		/* the root gives the memory controller to its children */
+	int root_fd; /* the pool's root; not owned */
+	bool memory; /* the root gives the memory controller to its children */
 };
 
 /* Finds a free leaf for the slot, or makes one. Takes it. Sets memory.oom.group, and lifts the

@@ -30,12 +30,9 @@ const struct transition lifecycle[N_WORKER_STATES][N_WORKER_EVENTS] = {
 const char *worker_state_name(enum worker_state state)
 {
 	static const char *const names[N_WORKER_STATES] = {
-		[WORKER_NONE] = "none",
-		[WORKER_BOOTING] = "booting",
-		[WORKER_SERVING] = "serving",
-		[WORKER_DRAINING] = "draining",
-		[WORKER_ABORTING] = "aborting",
-		[WORKER_DYING] = "dying",
+		[WORKER_NONE] = "none",		[WORKER_BOOTING] = "booting",
+		[WORKER_SERVING] = "serving",	[WORKER_DRAINING] = "draining",
+		[WORKER_ABORTING] = "aborting", [WORKER_DYING] = "dying",
 	};
 
 	return names[state];

@@ -94,7 +94,8 @@ ssize_t notify_receive(int fd, char *text, size_t size, pid_t *ret_pid)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(64 * sizeof(int))];
+		char space[CMSG_SPACE(sizeof(struct ucred)) +
+			   CMSG_SPACE(64 * sizeof(int))];
 	} control;
 	struct iovec iov = { .iov_base = text, .iov_len = size - 1 };
 	struct msghdr message = {
@@ -108,7 +109,8 @@ ssize_t notify_receive(int fd, char *text, size_t size, pid_t *ret_pid)
 
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c;
+	     c = CMSG_NXTHDR(&message, c)) {
 		if (c->cmsg_level != SOL_SOCKET)
 			continue;
 		if (c->cmsg_type == SCM_RIGHTS)

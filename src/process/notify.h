@@ -9,10 +9,10 @@
 /* What one message says. Strings point into the text that was parsed. */
 struct notify {
 	bool ready, stopping, watchdog, watchdog_trigger;
-	bool hello, done, late, plain, max_requests, boot_error;	/* X_TRIMTAB= */
-	const char *status;		/* STATUS=, NULL when absent */
-	bool counted;			/* X_TRIMTAB_REQUESTS= */
-	uint64_t n_requests;		/* that it has served, as it says */
+	bool hello, done, late, plain, max_requests, boot_error; /* X_TRIMTAB= */
+	const char *status;  /* STATUS=, NULL when absent */
+	bool counted;	     /* X_TRIMTAB_REQUESTS= */
+	uint64_t n_requests; /* that it has served, as it says */
 };
 
 /* Parses "KEY=VALUE" lines; unknown keys are skipped. text is cut at its newlines. Cannot fail:

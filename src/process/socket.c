@@ -2,10 +2,10 @@
  * workers take from them. Blocks only while resolving a host name at start-up. */
 #include "process/socket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <arpa/inet.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -26,7 +26,7 @@
 
 enum {
 	DEFAULT_PORT = 8000,
-	TCP_FLAGS_OFFSET = 13,	/* in the TCP header */
+	TCP_FLAGS_OFFSET = 13, /* in the TCP header */
 };
 
 /* ---- addresses ---- */
@@ -131,9 +131,10 @@ int socket_parse(const char *text, struct socket_address *ret)
 
 /* ---- opening ---- */
 
-static void name_inet(const struct sockaddr *sa, socklen_t length, char *name, size_t size)
+static void name_inet(const struct sockaddr *sa, socklen_t length, char *name,
+		      size_t size)
 {
-	char host[INET6_ADDRSTRLEN + 20], port[8];	/* room for a scope (%eth0) */
+	char host[INET6_ADDRSTRLEN + 20], port[8]; /* room for a scope (%eth0) */
 
 	if (getnameinfo(sa, length, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
@@ -166,7 +167,8 @@ static void name_socket(struct socket *s)
 		(void)snprintf(s->name, sizeof(s->name), "unix:@%.*s", (int)n - 1,
 			       un->sun_path + 1);
 	else
-		(void)snprintf(s->name, sizeof(s->name), "unix:%.*s", (int)n, un->sun_path);
+		(void)snprintf(s->name, sizeof(s->name), "unix:%.*s", (int)n,
+			       un->sun_path);
 }
 
 /* As gunicorn: an empty host is 0.0.0.0, not [::], and a name means its IPv4 address where it has
@@ -202,8 +204,8 @@ static int open_tcp(const struct socket_address *a, const struct socket_options 
 		return -EHOSTUNREACH;
 
 	for (struct addrinfo *ai = found; ai; ai = ai->ai_next) {
-		auto_close int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-					   0);
+		auto_close int fd = socket(ai->ai_family,
+					   SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 		if (fd < 0) {
 			r = -errno;
@@ -284,8 +286,8 @@ void socket_own(struct socket *s, const struct socket_address *address)
 	}
 }
 
-int socket_open(const struct socket_address *address, const struct socket_options *options,
-		struct socket *ret)
+int socket_open(const struct socket_address *address,
+		const struct socket_options *options, struct socket *ret)
 {
 	struct socket s = { .address = *address, .fd = -1 };
 	int r = -EINVAL;
@@ -345,8 +347,8 @@ static int unix_queue_length(int fd)
 	};
 	_Alignas(struct nlmsghdr) char answer[1024];
 	struct stat st;
-	auto_close int netlink = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-					NETLINK_SOCK_DIAG);
+	auto_close int netlink = socket(
+		AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
 
 	if (netlink < 0 || fstat(fd, &st) < 0)
 		return -errno;
@@ -372,7 +374,8 @@ static int unix_queue_length(int fd)
 			break;
 		if (a->nla_type == UNIX_DIAG_RQLEN &&
 		    a->nla_len >= sizeof(*a) + sizeof(struct unix_diag_rqlen))
-			return (int)((const struct unix_diag_rqlen *)(a + 1))->udiag_rqueue;
+			return (int)((const struct unix_diag_rqlen *)(a + 1))
+				->udiag_rqueue;
 		p += NLA_ALIGN(a->nla_len);
 	}
 	return -EOPNOTSUPP;
@@ -408,7 +411,8 @@ int socket_stop_arrivals(struct socket *s)
 		return -EOPNOTSUPP;
 	if (s->address.kind == SOCKET_UNIX)
 		return owns_path(s) && unlink(s->address.path) < 0 ? -errno : 0;
-	if (setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
+	if (setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) <
+	    0)
 		return -errno;
 	return 0;
 }

@@ -9,26 +9,26 @@
 
 struct socket_address {
 	enum socket_kind { SOCKET_TCP, SOCKET_UNIX, SOCKET_FD } kind;
-	char host[256];		/* TCP: empty means every address */
+	char host[256]; /* TCP: empty means every address */
 	uint16_t port;
-	char path[108];		/* unix; a leading '@' means the abstract name space */
-	int fd;			/* fd://N */
+	char path[108]; /* unix; a leading '@' means the abstract name space */
+	int fd;		/* fd://N */
 };
 
 struct socket {
 	struct socket_address address;
-	char name[300];		/* as shown: "127.0.0.1:8000", "unix:/run/shop.sock" */
+	char name[300]; /* as shown: "127.0.0.1:8000", "unix:/run/shop.sock" */
 	int fd;
-	bool inherited;		/* somebody else (systemd) owns it: never unlinked or filtered for good */
-	uint64_t device, inode;	/* unix: of the path that we bound */
+	bool inherited; /* somebody else (systemd) owns it: never unlinked or filtered for good */
+	uint64_t device, inode; /* unix: of the path that we bound */
 };
 
 struct socket_options {
 	int backlog;
-	mode_t mode;		/* unix sockets */
-	uid_t uid;		/* unix sockets: (uid_t)-1 leaves it */
+	mode_t mode; /* unix sockets */
+	uid_t uid;   /* unix sockets: (uid_t)-1 leaves it */
 	gid_t gid;
-	bool reuse_port;	/* TCP: others may listen there too (SO_REUSEPORT, socket(7)) */
+	bool reuse_port; /* TCP: others may listen there too (SO_REUSEPORT, socket(7)) */
 };
 
 /* Parses HOST, HOST:PORT, :PORT, [V6]:PORT, tcp://..., unix:PATH, unix://PATH, unix:@NAME and
@@ -39,8 +39,8 @@ int socket_parse(const char *text, struct socket_address *ret);
  * is checked to be a listening stream socket and re-listened with the backlog.
  * Returns 0 or -errno (-EADDRINUSE, -EACCES, -EADDRNOTAVAIL); -EHOSTUNREACH: the name does not
  * resolve (blocking: start-up only). On success *ret is the caller's, socket_close() ends it. */
-int socket_open(const struct socket_address *address, const struct socket_options *options,
-		struct socket *ret);
+int socket_open(const struct socket_address *address,
+		const struct socket_options *options, struct socket *ret);
 
 /* Takes a descriptor that somebody passed down (LISTEN_FDS). Returns 0 or -errno:
  * -ENOTSOCK, -EPROTOTYPE when it is no listening stream socket. */

@@ -25,7 +25,7 @@
 
 enum {
 	FIRST_LISTEN_FD = 3,
-	CLOSE_AT_MOST = 65536,	/* where they must be closed one by one */
+	CLOSE_AT_MOST = 65536, /* where they must be closed one by one */
 };
 
 static bool clone3_refused;
@@ -203,7 +203,8 @@ static int arrange_descriptors(const struct spawn *how)
 
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0)
 		return -1;
-	if (output >= 0 && (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0))
+	if (output >= 0 &&
+	    (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0))
 		return -1;
 
 	/* A listening socket may sit on another one's target: lift all, then place all. */

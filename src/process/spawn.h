@@ -13,14 +13,14 @@ enum { SPAWN_MAX_LISTEN_FDS = 64 };
 /* How a started child failed before its program ran; shared memory that only the child writes
  * and that the program itself never sees. */
 struct spawn_report {
-	_Atomic int step;	/* enum spawn_step */
-	_Atomic int error;	/* errno of a step that failed */
+	_Atomic int step;  /* enum spawn_step */
+	_Atomic int error; /* errno of a step that failed */
 };
 
 enum spawn_step {
-	SPAWN_UNBORN,		/* the child has not run at all */
-	SPAWN_UNDER_WAY,	/* it runs; nothing has failed */
-	SPAWN_PARENT_GONE,	/* from here on: what failed */
+	SPAWN_UNBORN,	   /* the child has not run at all */
+	SPAWN_UNDER_WAY,   /* it runs; nothing has failed */
+	SPAWN_PARENT_GONE, /* from here on: what failed */
 	SPAWN_LEAF,
 	SPAWN_DESCRIPTORS,
 	SPAWN_DIRECTORY,
@@ -28,22 +28,23 @@ enum spawn_step {
 };
 
 struct spawn {
-	const char *program;		/* path to execute */
+	const char *program; /* path to execute */
 	char *const *argv;
-	char **env;			/* NULL-terminated. "LISTEN_PID=", "WATCHDOG_PID=" and
+	char **env;		   /* NULL-terminated. "LISTEN_PID=", "WATCHDOG_PID=" and
 					 * TRIMTAB_PAGE's entry with room for a pid after them are
 					 * completed in the child's copy: see SPAWN_PID_ROOM */
-	const char *directory;		/* to chdir(2) to, or NULL */
-	int leaf_fd;			/* cgroup directory, or -1 */
-	bool join;			/* do not clone into the leaf: see leaf.h, killed */
-	int output_fd;			/* stdout and stderr, or -1 to inherit ours */
-	const int *listen_fds;		/* become 3, 4, ... */
-	size_t n_listen_fds;		/* at most SPAWN_MAX_LISTEN_FDS */
-	int extra_fd;			/* becomes 3 + n_listen_fds: the trim page, or the
+	const char *directory;	   /* to chdir(2) to, or NULL */
+	int leaf_fd;		   /* cgroup directory, or -1 */
+	bool join;		   /* do not clone into the leaf: see leaf.h, killed */
+	int output_fd;		   /* stdout and stderr, or -1 to inherit ours */
+	const int *listen_fds;	   /* become 3, 4, ... */
+	size_t n_listen_fds;	   /* at most SPAWN_MAX_LISTEN_FDS */
+	int extra_fd;		   /* becomes 3 + n_listen_fds: the trim page, or the
 					 * template's socket; or -1 */
-	struct trimtab_page *page;	/* our mapping of the page, or NULL */
-	bool die_with_parent;		/* PR_SET_PDEATHSIG: no service manager cleans up after us */
-	const char *oom_score_adj;	/* the value we were started with, or NULL to leave it */
+	struct trimtab_page *page; /* our mapping of the page, or NULL */
+	bool die_with_parent; /* PR_SET_PDEATHSIG: no service manager cleans up after us */
+	const char
+		*oom_score_adj; /* the value we were started with, or NULL to leave it */
 	struct spawn_report *report;
 };
 

@@ -104,11 +104,13 @@ int template_parse(const char *text, struct template_answer *ret)
 
 	if (strcmp(text, "ready") == 0) {
 		a.word = TEMPLATE_READY;
-	} else if (sscanf(text, "forked %u %d%n", &a.worker, &a.pid, &end) == 2 && !text[end]) {
+	} else if (sscanf(text, "forked %u %d%n", &a.worker, &a.pid, &end) == 2 &&
+		   !text[end]) {
 		a.word = TEMPLATE_FORKED;
 		if (a.pid <= 1)
 			return -EBADMSG;
-	} else if (sscanf(text, "failed %u %d%n", &a.worker, &a.error, &end) == 2 && !text[end]) {
+	} else if (sscanf(text, "failed %u %d%n", &a.worker, &a.error, &end) == 2 &&
+		   !text[end]) {
 		a.word = TEMPLATE_FAILED;
 		a.error = a.error > 0 && a.error < 4096 ? -a.error : -EIO;
 	} else {

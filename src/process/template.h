@@ -25,18 +25,19 @@
 
 struct template_answer {
 	enum template_word { TEMPLATE_READY, TEMPLATE_FORKED, TEMPLATE_FAILED } word;
-	unsigned worker;	/* FORKED, FAILED */
-	pid_t pid;		/* FORKED */
-	int error;		/* FAILED: negative errno */
+	unsigned worker; /* FORKED, FAILED */
+	pid_t pid;	 /* FORKED */
+	int error;	 /* FAILED: negative errno */
 };
 
 struct template_request {
 	unsigned worker;
-	int output_fd;		/* -1: as the template's */
-	int leaf_fd;		/* the cgroup's directory; -1: it stays in the template's */
-	bool join;		/* do not clone into the leaf: see leaf.h, killed */
-	int page_fd;		/* -1: no trims */
-	char *const *env;	/* NAME=VALUE that differ from the template's; NULL-terminated */
+	int output_fd; /* -1: as the template's */
+	int leaf_fd;   /* the cgroup's directory; -1: it stays in the template's */
+	bool join;     /* do not clone into the leaf: see leaf.h, killed */
+	int page_fd;   /* -1: no trims */
+	char *const
+		*env; /* NAME=VALUE that differ from the template's; NULL-terminated */
 };
 
 /* Makes the pair; *ret_theirs goes to the child. Both CLOEXEC. Returns 0 or -errno. */

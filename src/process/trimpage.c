@@ -35,7 +35,8 @@ int trimpage_init(struct trimpage *t, int signal_number, enum trimtab_wake wake)
 	if (getrandom(&cookie, sizeof(cookie), 0) != sizeof(cookie))
 		return -errno;
 
-	void *p = mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *p =
+		mmap(NULL, TRIMTAB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -117,10 +118,12 @@ static int wake_by_signal(const struct trimpage *t, pid_t pid)
 static bool waits_for_signal(const struct trimpage *t)
 {
 	return t->wake == TRIMTAB_WAKE_SIGNAL &&
-	       atomic_load_explicit(&t->page->waits, memory_order_relaxed) == TRIMTAB_WAKE_SIGNAL;
+	       atomic_load_explicit(&t->page->waits, memory_order_relaxed) ==
+		       TRIMTAB_WAKE_SIGNAL;
 }
 
-int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations, uint32_t gc_wait_msec)
+int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations,
+		     uint32_t gc_wait_msec)
 {
 	struct trimtab_page *page = t->page;
 	struct trim_answer unused;
@@ -172,14 +175,16 @@ static enum trimtab_allocator allocator_of(const struct trimtab_page *page)
 {
 	uint32_t allocator = get32(&page->allocator);
 
-	return allocator <= TRIMTAB_ALLOCATOR_MIMALLOC ? allocator : TRIMTAB_ALLOCATOR_UNKNOWN;
+	return allocator <= TRIMTAB_ALLOCATOR_MIMALLOC ? allocator
+						       : TRIMTAB_ALLOCATOR_UNKNOWN;
 }
 
 int trimpage_answer(const struct trimpage *t, struct trim_answer *ret)
 {
 	const struct trimtab_page *page = t->page;
 
-	if (!page || atomic_load_explicit(&page->done, memory_order_acquire) != t->requested)
+	if (!page ||
+	    atomic_load_explicit(&page->done, memory_order_acquire) != t->requested)
 		return 0;
 
 	uint64_t began = get64(&page->began_nsec), ended = get64(&page->ended_nsec);
@@ -202,7 +207,9 @@ int trimpage_answer(const struct trimpage *t, struct trim_answer *ret)
 
 bool trimpage_has_helper(const struct trimpage *t, pid_t pid)
 {
-	pid_t tid = t->page ? atomic_load_explicit(&t->page->helper_tid, memory_order_relaxed) : 0;
+	pid_t tid =
+		t->page ? atomic_load_explicit(&t->page->helper_tid, memory_order_relaxed)
+			: 0;
 
 	return pid > 0 && tid > 0 && syscall(SYS_tgkill, pid, tid, 0) == 0;
 }
@@ -221,8 +228,9 @@ void trimpage_view(const struct trimpage *t, struct trim_view *ret)
 		.failed = get32(&page->state) == TRIMTAB_STATE_FAILED,
 		.allocator = allocator_of(page),
 		.waits = waits <= TRIMTAB_WAKE_FUTEX ? waits : 0,
-		.pymalloc = pymalloc <= TRIMTAB_PYMALLOC_SELF_TEST ? pymalloc
-								   : TRIMTAB_PYMALLOC_UNKNOWN,
+		.pymalloc = pymalloc <= TRIMTAB_PYMALLOC_SELF_TEST
+				    ? pymalloc
+				    : TRIMTAB_PYMALLOC_UNKNOWN,
 		.longest_hold_usec = get_hold_usec(&page->longest_hold_nsec),
 		.heap_bytes = get_bytes(&page->heap_bytes),
 		.heap_live_bytes = get_bytes(&page->heap_live_bytes),

@@ -9,15 +9,15 @@
 #include "util/time.h"
 
 struct trimpage {
-	struct trimtab_page *page;	/* our mapping */
-	int fd;				/* the sealed memfd; handed to the worker, and kept: who
+	struct trimtab_page *page; /* our mapping */
+	int fd; /* the sealed memfd; handed to the worker, and kept: who
 					 * takes our place maps it again */
 	/* Kept here, not read back: the worker can write the page. */
 	uint64_t cookie;
 	int signal_number;
 	enum trimtab_wake wake;
-	uint32_t requested;		/* number of our newest request */
-	bool looking;			/* it asks for a look alone */
+	uint32_t requested; /* number of our newest request */
+	bool looking;	    /* it asks for a look alone */
 };
 
 #define TRIMPAGE_NONE ((struct trimpage){ .fd = -1 })
@@ -25,19 +25,19 @@ struct trimpage {
 /* What the worker says of its newest trim: copied once, ranges checked, believed by nobody. */
 struct trim_answer {
 	usec_t worked_usec;
-	usec_t hold_usec;		/* of a lock, without a pause; no more than worked_usec */
+	usec_t hold_usec; /* of a lock, without a pause; no more than worked_usec */
 	uint64_t rss_before_bytes, rss_after_bytes;
-	uint64_t released_bytes;	/* by the allocator */
-	uint64_t purged_bytes;		/* inside CPython's arenas */
+	uint64_t released_bytes; /* by the allocator */
+	uint64_t purged_bytes;	 /* inside CPython's arenas */
 	enum trimtab_gc_result gc;
 	enum trimtab_allocator allocator;
 };
 
 /* What it says of itself at any time, for showing alone: copied, ranges checked. */
 struct trim_view {
-	bool failed;			/* the library is there, but could not make its thread */
+	bool failed; /* the library is there, but could not make its thread */
 	enum trimtab_allocator allocator;
-	enum trimtab_wake waits;	/* 0: no helper ever waited */
+	enum trimtab_wake waits; /* 0: no helper ever waited */
 	enum trimtab_pymalloc pymalloc;
 	usec_t longest_hold_usec;
 	/* As of the newest request; 0 where nothing is known (include/trimtab/preload.h). */
@@ -61,7 +61,8 @@ bool trimpage_is_live(const struct trimpage *t);
  * -ENOTCONN when the library is not live, -EBUSY while a request is under way (but a look gives
  * way to whatever is asked next), -ESRCH when the helper thread is gone (the process executed
  * another program, or ended). */
-int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations, uint32_t gc_wait_msec);
+int trimpage_request(struct trimpage *t, pid_t pid, uint32_t operations,
+		     uint32_t gc_wait_msec);
 
 /* The answer to the newest request. Returns 1 and the answer, or 0 while it is not there. */
 int trimpage_answer(const struct trimpage *t, struct trim_answer *ret);

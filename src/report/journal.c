@@ -36,9 +36,9 @@ void journal_limits(const struct journal_limits *l)
 {
 	struct record *r = record_begin(
 		EVENT_POOL, LOG_INFO,
-		"%u workers of at most %s each, trimmed from %s on; budget %s", l->workers,
-		format_bytes(l->worker_max_bytes).s, format_bytes(l->trim_at_bytes).s,
-		format_bytes(l->budget_bytes).s);
+		"%u workers of at most %s each, trimmed from %s on; budget %s",
+		l->workers, format_bytes(l->worker_max_bytes).s,
+		format_bytes(l->trim_at_bytes).s, format_bytes(l->budget_bytes).s);
 
 	record_add(r, "TRIMTAB_STATE=limits");
 	record_add(r, "TRIMTAB_WORKERS=%u", l->workers);
@@ -48,10 +48,12 @@ void journal_limits(const struct journal_limits *l)
 	record_commit(r);
 }
 
-void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const char *reason)
+void journal_worker_started(unsigned worker, pid_t pid, const char *leaf,
+			    const char *reason)
 {
-	struct record *r = record_begin(EVENT_START, LOG_INFO, "Worker %u started as pid %d: %s",
-					worker, (int)pid, reason);
+	struct record *r =
+		record_begin(EVENT_START, LOG_INFO, "Worker %u started as pid %d: %s",
+			     worker, (int)pid, reason);
 
 	add_worker(r, worker, pid);
 	record_add(r, "TRIMTAB_REASON=%s", reason);
@@ -60,12 +62,12 @@ void journal_worker_started(unsigned worker, pid_t pid, const char *leaf, const 
 	record_commit(r);
 }
 
-void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec, uint64_t usage_bytes)
+void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec,
+			  uint64_t usage_bytes)
 {
-	struct record *r = record_begin(EVENT_READY, LOG_INFO,
-					"Worker %u (pid %d) is ready after %s, using %s", worker,
-					(int)pid, format_usec(boot_usec).s,
-					format_bytes(usage_bytes).s);
+	struct record *r = record_begin(
+		EVENT_READY, LOG_INFO, "Worker %u (pid %d) is ready after %s, using %s",
+		worker, (int)pid, format_usec(boot_usec).s, format_bytes(usage_bytes).s);
 
 	add_worker(r, worker, pid);
 	record_add(r, "TRIMTAB_USEC=%" PRIu64, boot_usec);
@@ -75,9 +77,10 @@ void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec, uint64_t
 
 void journal_worker_exited(const struct journal_exit *e)
 {
-	struct record *r = record_begin(EVENT_EXIT, e->expected ? LOG_INFO : LOG_ERR,
-					"Worker %u (pid %d) %s, at the age of %s", e->worker,
-					(int)e->pid, e->sentence, format_usec(e->age_usec).s);
+	struct record *r =
+		record_begin(EVENT_EXIT, e->expected ? LOG_INFO : LOG_ERR,
+			     "Worker %u (pid %d) %s, at the age of %s", e->worker,
+			     (int)e->pid, e->sentence, format_usec(e->age_usec).s);
 
 	add_worker(r, e->worker, e->pid);
 	record_add(r, "TRIMTAB_CAUSE=%s", e->cause);
@@ -97,8 +100,9 @@ static void say_trims(const struct journal_black_box *b, char *text, size_t size
 	if (b->n_trims == 0)
 		(void)snprintf(text, size, "; never trimmed");
 	else
-		(void)snprintf(text, size, "; %u trim%s, the last %s ago: %s -> %s", b->n_trims,
-			       b->n_trims == 1 ? "" : "s", format_usec(b->trim_ago_usec).s,
+		(void)snprintf(text, size, "; %u trim%s, the last %s ago: %s -> %s",
+			       b->n_trims, b->n_trims == 1 ? "" : "s",
+			       format_usec(b->trim_ago_usec).s,
 			       format_bytes(b->trim_before_bytes).s,
 			       format_bytes(b->trim_after_bytes).s);
 }
@@ -117,14 +121,16 @@ void journal_black_box(const struct journal_black_box *b)
 	say_trims(b, trims, sizeof(trims));
 	if (b->rss_bytes > 0)
 		(void)snprintf(exact, sizeof(exact), ", %s resident, %s private",
-			       format_bytes(b->rss_bytes).s, format_bytes(b->private_bytes).s);
+			       format_bytes(b->rss_bytes).s,
+			       format_bytes(b->private_bytes).s);
 
-	struct record *r = record_begin(EVENT_BLACK_BOX, LOG_INFO,
-					"Worker %u (pid %d) %s, %s old: %s of %s%s%s%s%s", b->worker,
-					(int)b->pid, b->alive ? "before its restart" : "as last seen",
-					format_usec(b->age_usec).s, format_bytes(b->usage_bytes).s,
-					format_bytes(b->limit_bytes).s, exact, trims,
-					b->reason ? "; " : "", b->reason ? b->reason : "");
+	struct record *r = record_begin(
+		EVENT_BLACK_BOX, LOG_INFO,
+		"Worker %u (pid %d) %s, %s old: %s of %s%s%s%s%s", b->worker, (int)b->pid,
+		b->alive ? "before its restart" : "as last seen",
+		format_usec(b->age_usec).s, format_bytes(b->usage_bytes).s,
+		format_bytes(b->limit_bytes).s, exact, trims, b->reason ? "; " : "",
+		b->reason ? b->reason : "");
 
 	add_worker(r, b->worker, b->pid);
 	record_add(r, "TRIMTAB_STATE=%s", b->alive ? "restart" : "death");
@@ -135,7 +141,8 @@ void journal_black_box(const struct journal_black_box *b)
 	add_bytes(r, "TRIMTAB_TRIPWIRE_BYTES=", b->tripwire_bytes);
 	add_bytes(r, "TRIMTAB_RSS_BYTES=", b->rss_bytes > 0 ? b->rss_bytes : UINT64_MAX);
 	add_bytes(r, "TRIMTAB_PSS_BYTES=", b->rss_bytes > 0 ? b->pss_bytes : UINT64_MAX);
-	add_bytes(r, "TRIMTAB_PRIVATE_BYTES=", b->rss_bytes > 0 ? b->private_bytes : UINT64_MAX);
+	add_bytes(r, "TRIMTAB_PRIVATE_BYTES=",
+		  b->rss_bytes > 0 ? b->private_bytes : UINT64_MAX);
 	add_bytes(r, "TRIMTAB_FILE_BYTES=", b->file_bytes);
 	add_bytes(r, "TRIMTAB_PEAK_BYTES=", b->peak_bytes);
 	if (b->n_requests != UINT64_MAX)
@@ -154,11 +161,10 @@ void journal_black_box(const struct journal_black_box *b)
 
 void journal_worker_trimmed(const struct journal_trim *t)
 {
-	struct record *r = record_begin(EVENT_TRIM, LOG_INFO,
-					"Worker %u (pid %d) trimmed: %s -> %s in %s; %s", t->worker,
-					(int)t->pid, format_bytes(t->before_bytes).s,
-					format_bytes(t->after_bytes).s,
-					format_usec(t->worked_usec).s, t->reason);
+	struct record *r = record_begin(
+		EVENT_TRIM, LOG_INFO, "Worker %u (pid %d) trimmed: %s -> %s in %s; %s",
+		t->worker, (int)t->pid, format_bytes(t->before_bytes).s,
+		format_bytes(t->after_bytes).s, format_usec(t->worked_usec).s, t->reason);
 
 	add_worker(r, t->worker, t->pid);
 	record_add(r, "TRIMTAB_REASON=%s", t->reason);
@@ -174,9 +180,10 @@ void journal_worker_trimmed(const struct journal_trim *t)
 
 void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec)
 {
-	struct record *r = record_begin(EVENT_TRIM, LOG_WARNING,
-					"Worker %u (pid %d) did not answer a trim request within %s",
-					worker, (int)pid, format_usec(waited_usec).s);
+	struct record *r =
+		record_begin(EVENT_TRIM, LOG_WARNING,
+			     "Worker %u (pid %d) did not answer a trim request within %s",
+			     worker, (int)pid, format_usec(waited_usec).s);
 
 	add_worker(r, worker, pid);
 	record_add(r, "TRIMTAB_REASON=no answer");
@@ -184,14 +191,15 @@ void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec)
 	record_commit(r);
 }
 
-void journal_trim_skipped(unsigned worker, pid_t pid, uint64_t usage_bytes, usec_t pause_usec,
-			  usec_t max_pause_usec)
+void journal_trim_skipped(unsigned worker, pid_t pid, uint64_t usage_bytes,
+			  usec_t pause_usec, usec_t max_pause_usec)
 {
-	struct record *r = record_begin(EVENT_TRIM, LOG_NOTICE,
-					"Worker %u (pid %d) is not trimmed at %s: a lock would be held "
-					"for about %s, and [trim] max-pause is %s", worker, (int)pid,
-					format_bytes(usage_bytes).s, format_usec(pause_usec).s,
-					format_usec(max_pause_usec).s);
+	struct record *r = record_begin(
+		EVENT_TRIM, LOG_NOTICE,
+		"Worker %u (pid %d) is not trimmed at %s: a lock would be held "
+		"for about %s, and [trim] max-pause is %s",
+		worker, (int)pid, format_bytes(usage_bytes).s, format_usec(pause_usec).s,
+		format_usec(max_pause_usec).s);
 
 	add_worker(r, worker, pid);
 	record_add(r, "TRIMTAB_REASON=max-pause");
@@ -200,13 +208,13 @@ void journal_trim_skipped(unsigned worker, pid_t pid, uint64_t usage_bytes, usec
 	record_commit(r);
 }
 
-void journal_trim_unasked(unsigned worker, pid_t pid, const char *why, uint64_t before_bytes,
-			  uint64_t after_bytes)
+void journal_trim_unasked(unsigned worker, pid_t pid, const char *why,
+			  uint64_t before_bytes, uint64_t after_bytes)
 {
-	struct record *r = record_begin(EVENT_TRIM, LOG_INFO,
-					"Worker %u (pid %d) trimmed by itself: %s -> %s; %s", worker,
-					(int)pid, format_bytes(before_bytes).s,
-					format_bytes(after_bytes).s, why);
+	struct record *r = record_begin(
+		EVENT_TRIM, LOG_INFO,
+		"Worker %u (pid %d) trimmed by itself: %s -> %s; %s", worker, (int)pid,
+		format_bytes(before_bytes).s, format_bytes(after_bytes).s, why);
 
 	add_worker(r, worker, pid);
 	record_add(r, "TRIMTAB_REASON=%s", why);
@@ -228,9 +236,9 @@ static void add_plan(struct record *r, const struct journal_plan *p)
 
 void journal_restart_planned(const struct journal_plan *p)
 {
-	struct record *r = record_begin(EVENT_PLAN, LOG_INFO,
-					"Worker %u (pid %d) is to be replaced in %s: %s", p->worker,
-					(int)p->pid, format_usec(p->in_usec).s, p->reason);
+	struct record *r = record_begin(
+		EVENT_PLAN, LOG_INFO, "Worker %u (pid %d) is to be replaced in %s: %s",
+		p->worker, (int)p->pid, format_usec(p->in_usec).s, p->reason);
 
 	add_plan(r, p);
 	record_commit(r);
@@ -238,11 +246,13 @@ void journal_restart_planned(const struct journal_plan *p)
 
 void journal_restart_begun(const struct journal_plan *p, const char *how)
 {
-	const char *what = strcmp(how, "surge") == 0   ? "is being replaced, the new one first"
-			   : strcmp(how, "drain") == 0 ? "is being replaced, the old one first"
-						       : "goes for good";
-	struct record *r = record_begin(EVENT_RESTART, LOG_INFO, "Worker %u (pid %d) %s: %s",
-					p->worker, (int)p->pid, what, p->reason);
+	const char *what =
+		strcmp(how, "surge") == 0   ? "is being replaced, the new one first"
+		: strcmp(how, "drain") == 0 ? "is being replaced, the old one first"
+					    : "goes for good";
+	struct record *r =
+		record_begin(EVENT_RESTART, LOG_INFO, "Worker %u (pid %d) %s: %s",
+			     p->worker, (int)p->pid, what, p->reason);
 
 	add_plan(r, p);
 	record_add(r, "TRIMTAB_HOW=%s", how);
@@ -254,18 +264,20 @@ void journal_hold(const struct journal_plan *p, bool held, usec_t usec)
 	struct record *r;
 
 	if (held)
-		r = record_begin(EVENT_HOLD, LOG_NOTICE,
-				 "Worker %u (pid %d) uses %s of %s and is slowed until its turn "
-				 "comes, for at most %s",
-				 p->worker, (int)p->pid, format_bytes(p->usage_bytes).s,
-				 format_bytes(p->limit_bytes).s, format_usec(usec).s);
+		r = record_begin(
+			EVENT_HOLD, LOG_NOTICE,
+			"Worker %u (pid %d) uses %s of %s and is slowed until its turn "
+			"comes, for at most %s",
+			p->worker, (int)p->pid, format_bytes(p->usage_bytes).s,
+			format_bytes(p->limit_bytes).s, format_usec(usec).s);
 	else
 		r = record_begin(EVENT_HOLD, LOG_NOTICE,
-				 "Worker %u (pid %d) is no longer slowed, after %s: %s", p->worker,
-				 (int)p->pid, format_usec(usec).s, p->reason);
+				 "Worker %u (pid %d) is no longer slowed, after %s: %s",
+				 p->worker, (int)p->pid, format_usec(usec).s, p->reason);
 	add_plan(r, p);
 	record_add(r, "TRIMTAB_HELD=%d", held);
-	record_add(r, held ? "TRIMTAB_AT_MOST_USEC=%" PRIu64 : "TRIMTAB_USEC=%" PRIu64, usec);
+	record_add(r, held ? "TRIMTAB_AT_MOST_USEC=%" PRIu64 : "TRIMTAB_USEC=%" PRIu64,
+		   usec);
 	record_commit(r);
 }
 
@@ -274,11 +286,12 @@ void journal_decision(const struct journal_decision *d)
 	struct record *r;
 
 	if (d->bytes > 0)
-		r = record_begin(EVENT_DECISION, LOG_DEBUG, "Worker %u: %s %s: %s", d->worker,
-				 d->action, format_bytes(d->bytes).s, d->reason);
+		r = record_begin(EVENT_DECISION, LOG_DEBUG, "Worker %u: %s %s: %s",
+				 d->worker, d->action, format_bytes(d->bytes).s,
+				 d->reason);
 	else
-		r = record_begin(EVENT_DECISION, LOG_DEBUG, "Worker %u: %s: %s", d->worker,
-				 d->action, d->reason);
+		r = record_begin(EVENT_DECISION, LOG_DEBUG, "Worker %u: %s: %s",
+				 d->worker, d->action, d->reason);
 	add_worker(r, d->worker, d->pid);
 	record_add(r, "TRIMTAB_ACTION=%s", d->action);
 	record_add(r, "TRIMTAB_REASON=%s", d->reason);
@@ -299,13 +312,15 @@ void journal_pressure(const char *scope, unsigned worker, uint64_t stalled_usec,
 	struct record *r;
 
 	if (worker > 0)
-		r = record_begin(EVENT_PRESSURE, LOG_NOTICE,
-				 "Worker %u waits for memory: %s stalled since the last report",
-				 worker, format_usec(stalled_usec).s);
+		r = record_begin(
+			EVENT_PRESSURE, LOG_NOTICE,
+			"Worker %u waits for memory: %s stalled since the last report",
+			worker, format_usec(stalled_usec).s);
 	else
-		r = record_begin(EVENT_PRESSURE, LOG_NOTICE,
-				 "The %s waits for memory: %s stalled since the last report", scope,
-				 format_usec(stalled_usec).s);
+		r = record_begin(
+			EVENT_PRESSURE, LOG_NOTICE,
+			"The %s waits for memory: %s stalled since the last report",
+			scope, format_usec(stalled_usec).s);
 	if (worker > 0)
 		record_add(r, "TRIMTAB_WORKER=%u", worker);
 	record_add(r, "TRIMTAB_SCOPE=%s", scope);
@@ -318,11 +333,10 @@ void journal_capability(const char *name, bool found, bool essential, const char
 			const char *remedy)
 {
 	int priority = record_is_journal() ? LOG_INFO : LOG_DEBUG;
-	struct record *r = record_begin(EVENT_CAPABILITY,
-					essential && !found ? LOG_NOTICE : priority,
-					"%s: %s%s%s%s%s", name, found ? "yes" : "no",
-					detail ? "; " : "", detail ? detail : "",
-					remedy ? "; remedy: " : "", remedy ? remedy : "");
+	struct record *r = record_begin(
+		EVENT_CAPABILITY, essential && !found ? LOG_NOTICE : priority,
+		"%s: %s%s%s%s%s", name, found ? "yes" : "no", detail ? "; " : "",
+		detail ? detail : "", remedy ? "; remedy: " : "", remedy ? remedy : "");
 
 	record_add(r, "TRIMTAB_CAPABILITY=%s", name);
 	record_add(r, "TRIMTAB_FOUND=%d", found);
@@ -333,7 +347,8 @@ void journal_capability(const char *name, bool found, bool essential, const char
 
 void journal_config(bool accepted, const char *text)
 {
-	struct record *r = record_begin(EVENT_CONFIG, accepted ? LOG_INFO : LOG_ERR, "%s", text);
+	struct record *r =
+		record_begin(EVENT_CONFIG, accepted ? LOG_INFO : LOG_ERR, "%s", text);
 
 	record_add(r, "TRIMTAB_ACCEPTED=%d", accepted);
 	record_commit(r);
@@ -341,8 +356,9 @@ void journal_config(bool accepted, const char *text)
 
 void journal_infeasible(const struct journal_infeasible *i)
 {
-	struct record *r = record_begin(EVENT_INFEASIBLE, i->grave ? LOG_ERR : LOG_WARNING,
-					"Not feasible: %s", i->text);
+	struct record *r =
+		record_begin(EVENT_INFEASIBLE, i->grave ? LOG_ERR : LOG_WARNING,
+			     "Not feasible: %s", i->text);
 
 	record_add(r, "TRIMTAB_WHAT=%s", i->what);
 	record_add(r, "TRIMTAB_REASON=%s", i->text);

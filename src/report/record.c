@@ -30,18 +30,18 @@ enum {
 	N_RECORDS = 64,
 	N_FIELDS = 28,
 	TEXT_SIZE = 1536,
-	N_OUTPUTS = 4096,	/* as many as there can be workers */
-	LINE_SIZE = 4096,	/* longer lines of a worker are written in pieces */
-	PIPE_SIZE = 65536,	/* what a worker can have written before it ended */
+	N_OUTPUTS = 4096,  /* as many as there can be workers */
+	LINE_SIZE = 4096,  /* longer lines of a worker are written in pieces */
+	PIPE_SIZE = 65536, /* what a worker can have written before it ended */
 	HOLD_SEC = 2,
 };
 
 struct record {
-	int priority;		/* -1: a notification for the service manager */
+	int priority; /* -1: a notification for the service manager */
 	enum event event;
 	unsigned n_fields;
 	size_t used;
-	struct timespec when;	/* CLOCK_REALTIME: shown, never used for a decision */
+	struct timespec when; /* CLOCK_REALTIME: shown, never used for a decision */
 	struct {
 		uint16_t offset, length;
 	} fields[N_FIELDS];
@@ -69,14 +69,14 @@ static struct {
 	int max_priority;
 	pthread_t thread;
 	bool open;
-	int wake_fd;		/* eventfd: there is something to do */
+	int wake_fd; /* eventfd: there is something to do */
 
 	struct record ring[N_RECORDS];
-	_Atomic unsigned head;	/* next to fill: written by the loop */
-	_Atomic unsigned tail;	/* next to write: written by the writer */
+	_Atomic unsigned head; /* next to fill: written by the loop */
+	_Atomic unsigned tail; /* next to write: written by the writer */
 	_Atomic unsigned dropped;
 	_Atomic bool stop;
-	pthread_cond_t turn;	/* hold has changed; with the lock */
+	pthread_cond_t turn; /* hold has changed; with the lock */
 	enum { WRITER_RUNS, WRITER_ASKED, WRITER_HELD } hold;
 
 	/* Output pipes. The loop appends under the lock, the writer reads the count under it. */
@@ -117,7 +117,8 @@ static struct record *take_record(void)
 	return r;
 }
 
-static void add_field(struct record *r, const char *prefix, const char *format, va_list args)
+static void add_field(struct record *r, const char *prefix, const char *format,
+		      va_list args)
 {
 	size_t room = TEXT_SIZE - r->used, length = strlen(prefix);
 
@@ -138,8 +139,8 @@ static void add_field(struct record *r, const char *prefix, const char *format, 
 	r->used += length + 1;
 }
 
-__attribute__((format(printf, 3, 4)))
-static void add_plain(struct record *r, const char *prefix, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void
+add_plain(struct record *r, const char *prefix, const char *format, ...)
 {
 	va_list args;
 
@@ -260,9 +261,9 @@ static void to_stderr_text(const struct record *r)
 
 	(void)localtime_r(&r->when.tv_sec, &tm);
 
-	int n = snprintf(line, sizeof(line), "%02d:%02d:%02d.%03ld trimtab  | %s%s\n", tm.tm_hour,
-			 tm.tm_min, tm.tm_sec, r->when.tv_nsec / 1000000, mark_of(r->priority),
-			 message_of(r));
+	int n = snprintf(line, sizeof(line), "%02d:%02d:%02d.%03ld trimtab  | %s%s\n",
+			 tm.tm_hour, tm.tm_min, tm.tm_sec, r->when.tv_nsec / 1000000,
+			 mark_of(r->priority), message_of(r));
 
 	if (n > 0)
 		write_all(line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
@@ -299,7 +300,8 @@ static size_t sequence_length(const unsigned char *p, size_t n)
 			return 0;
 		c = c << 6 | (p[i] & 0x3f);
 	}
-	return c >= least[length] && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? length : 0;
+	return c >= least[length] && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? length
+										 : 0;
 }
 
 /* A string of whatever bytes: one that is no UTF-8 becomes U+FFFD, or no strict reader would take
@@ -312,7 +314,8 @@ static struct json_object *json_text(const char *text, size_t n)
 	for (size_t i = 0; i < n && used + 4 <= sizeof(valid);) {
 		size_t length = sequence_length((const unsigned char *)text + i, n - i);
 
-		memcpy(valid + used, length ? text + i : "\xef\xbf\xbd", length ? length : 3);
+		memcpy(valid + used, length ? text + i : "\xef\xbf\xbd",
+		       length ? length : 3);
 		used += length ? length : 3;
 		i += length ? length : 1;
 	}
@@ -329,8 +332,8 @@ static void to_stderr_json(const struct record *r)
 		return;
 	(void)gmtime_r(&r->when.tv_sec, &tm);
 	(void)snprintf(when, sizeof(when), "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ",
-		       tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-		       tm.tm_sec, r->when.tv_nsec / 1000);
+		       tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+		       tm.tm_min, tm.tm_sec, r->when.tv_nsec / 1000);
 	json_object_object_add(object, "TIME", json_object_new_string(when));
 	for (unsigned i = 0; i < r->n_fields; i++) {
 		const char *field = r->text + r->fields[i].offset;
@@ -341,7 +344,8 @@ static void to_stderr_json(const struct record *r)
 			continue;
 		memcpy(key, field, (size_t)(equals - field));
 		key[equals - field] = '\0';
-		json_object_object_add(object, key, json_text(equals + 1, strlen(equals + 1)));
+		json_object_object_add(object, key,
+				       json_text(equals + 1, strlen(equals + 1)));
 	}
 	write_json(object);
 }
@@ -366,7 +370,9 @@ static void report_dropped(void)
 	if (n == 0)
 		return;
 	(void)clock_gettime(CLOCK_REALTIME, &r.when);
-	add_plain(&r, "MESSAGE=", "%u records were dropped because the log could not keep up", n);
+	add_plain(&r,
+		  "MESSAGE=", "%u records were dropped because the log could not keep up",
+		  n);
 	add_plain(&r, "MESSAGE_ID=", "%s", events[EVENT_DROPPED].id);
 	add_plain(&r, "PRIORITY=", "%i", LOG_WARNING);
 	add_plain(&r, "SYSLOG_IDENTIFIER=", "trimtab");
@@ -386,7 +392,8 @@ static void write_line(unsigned worker, const char *text, size_t length)
 		if (!object)
 			return;
 		(void)snprintf(name, sizeof(name), "%u", worker);
-		json_object_object_add(object, "TRIMTAB_WORKER", json_object_new_string(name));
+		json_object_object_add(object, "TRIMTAB_WORKER",
+				       json_object_new_string(name));
 		json_object_object_add(object, "MESSAGE", json_text(text, length));
 		write_json(object);
 		return;
@@ -461,7 +468,8 @@ static void finish_output(unsigned worker)
 	for (unsigned i = 0; i < n; i++) {
 		if (g.outputs[i]->worker != worker)
 			continue;
-		for (size_t got = 0; got < PIPE_SIZE && carry_output(g.outputs[i], &g.polls[i + 1]);)
+		for (size_t got = 0;
+		     got < PIPE_SIZE && carry_output(g.outputs[i], &g.polls[i + 1]);)
 			got += LINE_SIZE;
 		flush_output(g.outputs[i]);
 	}
@@ -472,7 +480,8 @@ static unsigned worker_of(const struct record *r)
 	unsigned worker = 0;
 
 	for (unsigned i = 0; i < r->n_fields; i++)
-		if (sscanf(r->text + r->fields[i].offset, "TRIMTAB_WORKER=%u", &worker) == 1)
+		if (sscanf(r->text + r->fields[i].offset, "TRIMTAB_WORKER=%u", &worker) ==
+		    1)
 			break;
 	return worker;
 }
@@ -726,7 +735,8 @@ int record_open_output(unsigned worker)
 	if (g.target == RECORD_STDERR)
 		return open_output_pipe(worker);
 	if (worker > 0)
-		(void)snprintf(identifier, sizeof(identifier), "%s/worker-%u", g.pool, worker);
+		(void)snprintf(identifier, sizeof(identifier), "%s/worker-%u", g.pool,
+			       worker);
 	else
 		(void)snprintf(identifier, sizeof(identifier), "%s/template", g.pool);
 	return sd_journal_stream_fd(identifier, LOG_INFO, /* level_prefix= */ true);

@@ -55,7 +55,8 @@ struct record *record_begin(enum event event, int priority, const char *format, 
 	__attribute__((format(printf, 3, 4)));
 
 /* Adds "NAME=value". A field that no longer fits is left out. */
-void record_add(struct record *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void record_add(struct record *r, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* Hands the record to the writer. */
 void record_commit(struct record *r);

@@ -18,7 +18,8 @@ static struct journal_plan plan_of(const struct slot *slot, const struct action 
 
 /* Every action, before anything comes of it: what is reported of starts, restarts and trims later
  * tells how they went. */
-static void report_decision(struct supervisor *s, const struct slot *slot, const struct action *a)
+static void report_decision(struct supervisor *s, const struct slot *slot,
+			    const struct action *a)
 {
 	journal_decision(&(struct journal_decision){
 		.worker = slot->number,
@@ -29,9 +30,10 @@ static void report_decision(struct supervisor *s, const struct slot *slot, const
 		.usage_bytes = a->usage_bytes,
 		.limit_bytes = a->limit_bytes,
 		.rate_bytes_per_sec = a->rate_bytes_per_sec,
-		.deadline_in_usec = a->deadline_usec == USEC_NEVER
-					    ? USEC_NEVER
-					    : usec_sub(a->deadline_usec, supervisor_now(s)),
+		.deadline_in_usec =
+			a->deadline_usec == USEC_NEVER
+				? USEC_NEVER
+				: usec_sub(a->deadline_usec, supervisor_now(s)),
 		.gap_usec = a->gap_usec,
 	});
 }
@@ -69,7 +71,8 @@ static void retire(struct slot *slot, const struct action *a)
 	struct journal_plan plan = plan_of(slot, a);
 
 	/* Given again until the next snapshot shows it done; said once. */
-	if (slot->worker && slot->worker->state == WORKER_SERVING && !slot->worker->examination)
+	if (slot->worker && slot->worker->state == WORKER_SERVING &&
+	    !slot->worker->examination)
 		journal_restart_begun(&plan, "retire");
 	if (slot->worker)
 		worker_part(slot->worker, a->reason);
@@ -126,8 +129,9 @@ static bool is_news(const struct slot *slot, const struct outlook *o, usec_t now
 	if (slot->planned_usec == USEC_NEVER || slot->planned != o->reason)
 		return true;
 	left = usec_sub(slot->planned_usec, now);
-	moved = o->restart_usec > slot->planned_usec ? o->restart_usec - slot->planned_usec
-						     : slot->planned_usec - o->restart_usec;
+	moved = o->restart_usec > slot->planned_usec
+			? o->restart_usec - slot->planned_usec
+			: slot->planned_usec - o->restart_usec;
 	return moved > left / 4 + USEC_PER_MIN;
 }
 
@@ -148,8 +152,9 @@ static void report_hold(struct slot *slot, const struct outlook *o, usec_t now)
 	if (!slot->worker || (!held && o->hold_ended == REASON_NONE))
 		return; /* it is gone, which is told elsewhere */
 	plan.pid = slot->worker->pid;
-	journal_hold(&plan, held, held ? usec_sub(o->held_until_usec, now)
-				       : usec_sub(now, o->held_since_usec));
+	journal_hold(&plan, held,
+		     held ? usec_sub(o->held_until_usec, now)
+			  : usec_sub(now, o->held_since_usec));
 }
 
 /* Of each worker the first; status has the number. */
@@ -199,7 +204,9 @@ void report_plans(struct supervisor *s)
 	}
 	if (!s->futile_told && policy_trimming_is_futile(s->policy)) {
 		s->futile_told = true;
-		journal_problem(0, 0, "Trimming does not help this pool and will rarely be tried: %s",
-				explain_futility(s));
+		journal_problem(
+			0, 0,
+			"Trimming does not help this pool and will rarely be tried: %s",
+			explain_futility(s));
 	}
 }

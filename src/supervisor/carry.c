@@ -21,7 +21,7 @@
 #include "report/record.h"
 #include "util/cleanup.h"
 
-enum { LISTENERS_MAX = 16 };	/* more than a bell takes */
+enum { LISTENERS_MAX = 16 }; /* more than a bell takes */
 
 #define TEXT_OF(macro)	   TEXT_OF_WORD(macro)
 #define TEXT_OF_WORD(word) #word
@@ -33,8 +33,8 @@ static usec_t when_due(sd_event_source *timer)
 	usec_t usec = USEC_NEVER;
 	int enabled = SD_EVENT_OFF;
 
-	if (!timer || sd_event_source_get_enabled(timer, &enabled) < 0 || enabled == SD_EVENT_OFF ||
-	    sd_event_source_get_time(timer, &usec) < 0)
+	if (!timer || sd_event_source_get_enabled(timer, &enabled) < 0 ||
+	    enabled == SD_EVENT_OFF || sd_event_source_get_time(timer, &usec) < 0)
 		return USEC_NEVER;
 	return usec;
 }
@@ -75,8 +75,8 @@ static int config_file(const struct config *c)
 /* Two versions may have built the same headers differently. */
 static void name_layout(char *name, size_t size)
 {
-	(void)snprintf(name, size, TEXT_OF(POLICY_LAYOUT) "-%zu-%zu", sizeof(struct policy),
-		       sizeof(struct slot_memory));
+	(void)snprintf(name, size, TEXT_OF(POLICY_LAYOUT) "-%zu-%zu",
+		       sizeof(struct policy), sizeof(struct slot_memory));
 }
 
 static int make_files(const struct supervisor *s, struct state_pool *p)
@@ -89,9 +89,10 @@ static int make_files(const struct supervisor *s, struct state_pool *p)
 		p->description_fd = memory_file("trimtab-description", description,
 						strlen(description));
 	name_layout(p->policy_layout, sizeof(p->policy_layout));
-	return p->config_fd < 0 ? p->config_fd
-	       : p->policy_fd < 0 ? p->policy_fd
-	       : p->description_fd < -1 ? p->description_fd : 0;
+	return p->config_fd < 0		? p->config_fd
+	       : p->policy_fd < 0	? p->policy_fd
+	       : p->description_fd < -1 ? p->description_fd
+					: 0;
 }
 
 void carry_close(struct state *state)
@@ -189,8 +190,8 @@ static int control_in(struct supervisor *s, const struct state_pool *p)
 	struct control_handler handler = { handle_request, forget_client, s };
 
 	return p->control_fd < 0 ? 0
-				 : control_resume(s->event, p->control_path, p->control_fd, &handler,
-						  &s->control);
+				 : control_resume(s->event, p->control_path,
+						  p->control_fd, &handler, &s->control);
 }
 
 /* ---- sockets and leaves ---- */
@@ -364,7 +365,8 @@ static int slot_in(struct slot *to, const struct state_slot *from)
 	to->held = from->held;
 	to->output_fd = from->output_fd;
 	if (from->bell_fd >= 0) {
-		(void)snprintf(path, sizeof(path), "%s/pressure-%u", s->runtime, to->number);
+		(void)snprintf(path, sizeof(path), "%s/pressure-%u", s->runtime,
+			       to->number);
 		r = bell_resume(s->event, path, from->bell_fd, &to->bell);
 	}
 	return r < 0 ? r : setup_environment(to);
@@ -406,7 +408,8 @@ static int outputs_out(struct state *state)
 static void outputs_in(const struct state *state)
 {
 	for (size_t i = 0; i < state->n_output; i++) {
-		int r = record_adopt_output((unsigned)state->output[i].worker, state->output[i].fd);
+		int r = record_adopt_output((unsigned)state->output[i].worker,
+					    state->output[i].fd);
 
 		if (r < 0)
 			journal_problem((unsigned)state->output[i].worker, r,
@@ -578,7 +581,8 @@ static int worker_in(struct supervisor *s, const struct state_worker *from)
 		w->slot->incoming = w;
 	r = page_in(&w->page, from);
 	if (r < 0)
-		journal_problem(w->slot->number, r, "Worker %u cannot be asked to trim any more",
+		journal_problem(w->slot->number, r,
+				"Worker %u cannot be asked to trim any more",
 				w->slot->number);
 	return worker_resume(w, from->deadline_usec, from->silence_usec);
 }
@@ -599,16 +603,21 @@ static int workers_in(struct supervisor *s, const struct state *state)
 /* Of another shape: what was learned is lost, but not who serves since when. */
 static void tell_policy_anew(struct supervisor *s)
 {
-	journal_problem(0, 0, "What the policy has learned of the workers is of another version: it "
-			      "learns anew");
+	journal_problem(
+		0, 0,
+		"What the policy has learned of the workers is of another version: it "
+		"learns anew");
 	for (const struct worker *w = s->workers; w; w = w->next)
 		if (w->slot->worker == w) {
-			policy_note_started(s->policy, w->slot->number - 1, w->started_usec);
-			policy_note_ready(s->policy, w->slot->number - 1, w->ready_usec, 0);
+			policy_note_started(s->policy, w->slot->number - 1,
+					    w->started_usec);
+			policy_note_ready(s->policy, w->slot->number - 1, w->ready_usec,
+					  0);
 		}
 	for (const struct worker *w = s->workers; w; w = w->next)
 		if (w->slot->incoming == w)
-			policy_note_started(s->policy, w->slot->number - 1, w->started_usec);
+			policy_note_started(s->policy, w->slot->number - 1,
+					    w->started_usec);
 }
 
 static bool has_our_layout(const struct state_pool *p)
@@ -625,8 +634,10 @@ static void policy_in(struct supervisor *s, const struct state_pool *p)
 	auto_free struct policy *old = malloc(size);
 	struct stat st;
 
-	if (old && has_our_layout(p) && fstat(p->policy_fd, &st) == 0 && (size_t)st.st_size == size &&
-	    pread(p->policy_fd, old, size, 0) == (ssize_t)size && old->n_slots == s->capacity)
+	if (old && has_our_layout(p) && fstat(p->policy_fd, &st) == 0 &&
+	    (size_t)st.st_size == size &&
+	    pread(p->policy_fd, old, size, 0) == (ssize_t)size &&
+	    old->n_slots == s->capacity)
 		memcpy(s->policy, old, size);
 	else
 		tell_policy_anew(s);
@@ -753,14 +764,15 @@ int carry_out(struct supervisor *s, bool final, struct state *ret)
 static void part_again(struct supervisor *s)
 {
 	for (struct worker *w = s->workers; w; w = w->next)
-		if (w->state == WORKER_SERVING && w->slot->worker != w && w->slot->incoming != w)
+		if (w->state == WORKER_SERVING && w->slot->worker != w &&
+		    w->slot->incoming != w)
 			worker_event(w, WORKER_ASKED, HAND_ASKED);
 }
 
 static int refuse(struct config_error *err, const char *what, size_t i)
 {
-	(void)snprintf(err->text, sizeof(err->text), "%s %zu of the state is not known here", what,
-		       i + 1);
+	(void)snprintf(err->text, sizeof(err->text),
+		       "%s %zu of the state is not known here", what, i + 1);
 	return -EBADMSG;
 }
 
@@ -782,8 +794,9 @@ int carry_check(const struct state *state, struct config_error *err)
 
 		for (size_t k = 0; !found && k < state->n_leaf; k++)
 			found = strcmp(state->leaf[k].name, w->leaf) == 0;
-		if (!found || w->trim_reason >= N_REASONS || (w->page_fd >= 0 && w->page_wake != TRIMTAB_WAKE_SIGNAL &&
-			       w->page_wake != TRIMTAB_WAKE_FUTEX))
+		if (!found || w->trim_reason >= N_REASONS ||
+		    (w->page_fd >= 0 && w->page_wake != TRIMTAB_WAKE_SIGNAL &&
+		     w->page_wake != TRIMTAB_WAKE_FUTEX))
 			return refuse(err, "worker", i);
 	}
 	if (state->pool->trim_allocator > TRIMTAB_ALLOCATOR_MIMALLOC)
@@ -825,7 +838,8 @@ int carry_in(struct supervisor *s, const struct state *state)
 	if (r >= 0)
 		r = templates_in(s, state);
 	if (r < 0) {
-		journal_problem(0, r, "Cannot go on where trimtab %s left off", p->version);
+		journal_problem(0, r, "Cannot go on where trimtab %s left off",
+				p->version);
 		return r;
 	}
 	policy_in(s, p);

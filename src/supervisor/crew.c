@@ -4,10 +4,10 @@
 #include "supervisor/supervisor.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,7 +65,8 @@ static void arm_deadline(struct worker *w, usec_t in_usec)
 {
 	usec_t now = supervisor_now(w->supervisor);
 
-	supervisor_arm(w->supervisor, &w->deadline, usec_add(now, in_usec), on_deadline, w);
+	supervisor_arm(w->supervisor, &w->deadline, usec_add(now, in_usec), on_deadline,
+		       w);
 }
 
 static void arm_silence(struct worker *w)
@@ -76,7 +77,8 @@ static void arm_silence(struct worker *w)
 	if (patience > 0 && s->launch->gunicorn)
 		patience = usec_add(patience, GUNICORN_LOOK_USEC);
 	if (patience > 0)
-		supervisor_arm(s, &w->silence, usec_add(supervisor_now(s), patience), on_silence, w);
+		supervisor_arm(s, &w->silence, usec_add(supervisor_now(s), patience),
+			       on_silence, w);
 }
 
 static void announce_first_ready(struct supervisor *s)
@@ -105,8 +107,8 @@ static void serve(struct worker *w)
 	arm_silence(w);
 	observe_worker(w);
 	policy_note_ready(s->policy, slot->number - 1, w->ready_usec, w->usage_bytes);
-	journal_worker_ready(slot->number, w->pid, usec_sub(w->ready_usec, w->started_usec),
-			     w->usage_bytes);
+	journal_worker_ready(slot->number, w->pid,
+			     usec_sub(w->ready_usec, w->started_usec), w->usage_bytes);
 	trim_look(w);
 	announce_first_ready(s);
 	answer_recycle(slot, NULL);
@@ -157,7 +159,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source;
 	(void)usec;
 	if (w->state == WORKER_BOOTING && !s->launch->gunicorn)
-		worker_event(w, WORKER_IS_READY, HAND_NONE); /* it stayed alive: good enough */
+		/* It stayed alive: good enough. */
+		worker_event(w, WORKER_IS_READY, HAND_NONE);
 	else if (w->state == WORKER_BOOTING)
 		worker_event(w, WORKER_TIMEOUT, HAND_BOOT_TIMEOUT);
 	else if (w->state == WORKER_DRAINING)
@@ -175,7 +178,8 @@ void worker_hurry(struct worker *w)
 	worker_send_signal(w, SIGINT);
 	/* It may have been asked long ago, when there was more time. */
 	if (w->state == WORKER_DRAINING && w->deadline &&
-	    sd_event_source_get_time(w->deadline, &until) >= 0 && until > usec_add(now, patience))
+	    sd_event_source_get_time(w->deadline, &until) >= 0 &&
+	    until > usec_add(now, patience))
 		arm_deadline(w, patience);
 }
 
@@ -198,10 +202,13 @@ static uint64_t pool_oom_count(const struct supervisor *s)
 {
 	struct cgroup_events events;
 
-	return s->memory && cgroup_read_local_events(s->root.dir_fd, &events) == 0 ? events.oom : 0;
+	return s->memory && cgroup_read_local_events(s->root.dir_fd, &events) == 0
+		       ? events.oom
+		       : 0;
 }
 
-static struct death examine(struct worker *w, const siginfo_t *si, struct cgroup_events *grown)
+static struct death examine(struct worker *w, const siginfo_t *si,
+			    struct cgroup_events *grown)
 {
 	struct cgroup_events now = w->base;
 
@@ -246,7 +253,8 @@ static void report_end(struct worker *w, const struct death *d, enum cause cause
 		.cause = cause_name(cause),
 		.sentence = sentence,
 		/* Somebody else may have asked it to go, or its reloader: it went as it should. */
-		.expected = cause_is_expected(cause) || (cause == CAUSE_EXITED && d->status == 0),
+		.expected = cause_is_expected(cause) ||
+			    (cause == CAUSE_EXITED && d->status == 0),
 		.status = d->status,
 		.age_usec = usec_sub(now, w->started_usec),
 		.usage_bytes = w->usage_bytes,
@@ -268,17 +276,20 @@ static void tell_policy(struct worker *w, enum cause cause)
 		policy_note_boot_failed(s->policy, index, now);
 	else
 		policy_note_crashed(s->policy, index, now,
-				    cause == CAUSE_OOM_WORKER || cause == CAUSE_OOM_POOL ||
+				    cause == CAUSE_OOM_WORKER ||
+					    cause == CAUSE_OOM_POOL ||
 					    cause == CAUSE_OOM_HOST);
 }
 
 /* A pool whose application has never loaded will not load at the next try either: as gunicorn,
  * end with the worker's status instead of trying for ever. */
-static void give_up_if_hopeless(struct supervisor *s, enum cause cause, const struct death *d)
+static void give_up_if_hopeless(struct supervisor *s, enum cause cause,
+				const struct death *d)
 {
-	bool hopeless = cause == CAUSE_EXEC_FAILED ||
-			(cause == CAUSE_BOOT_FAILED && s->launch->gunicorn && !d->signaled &&
-			 (d->status == 1 || d->status == 3 || d->status == 4));
+	bool hopeless =
+		cause == CAUSE_EXEC_FAILED ||
+		(cause == CAUSE_BOOT_FAILED && s->launch->gunicorn && !d->signaled &&
+		 (d->status == 1 || d->status == 3 || d->status == 4));
 
 	if (s->phase != PHASE_STARTING || !hopeless)
 		return;
@@ -305,7 +316,8 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *si, void *use
 	trim_forget(w);
 	tell_policy(w, cause);
 	if (!w->leaf)
-		(void)kill(-w->pid, SIGKILL); /* children that outlive it; it is not reaped yet */
+		/* Children that outlive it; it is not reaped yet. */
+		(void)kill(-w->pid, SIGKILL);
 	if (slot->incoming == w) {
 		slot->incoming = NULL;
 		if (!slot->worker || w->asked_usec == 0)
@@ -353,7 +365,8 @@ static void prepare_leaf(struct worker *w)
 		return;
 	r = leaf_take(&s->leaves, w->slot->number, &w->leaf);
 	if (r < 0) {
-		journal_problem(w->slot->number, r, "No cgroup for worker %u: it is not limited",
+		journal_problem(w->slot->number, r,
+				"No cgroup for worker %u: it is not limited",
 				w->slot->number);
 		return;
 	}
@@ -367,8 +380,9 @@ static void prepare_leaf(struct worker *w)
 static void prepare_page(struct worker *w)
 {
 	struct supervisor *s = w->supervisor;
-	enum trimtab_wake wake = s->config->trim_wake == CONFIG_WAKE_FUTEX ? TRIMTAB_WAKE_FUTEX
-									    : TRIMTAB_WAKE_SIGNAL;
+	enum trimtab_wake wake = s->config->trim_wake == CONFIG_WAKE_FUTEX
+					 ? TRIMTAB_WAKE_FUTEX
+					 : TRIMTAB_WAKE_SIGNAL;
 	int r;
 
 	if (!s->launch->preload)
@@ -409,8 +423,8 @@ static int launch_worker(struct worker *w)
 
 static int watch_exit(struct worker *w)
 {
-	int r = sd_event_add_child_pidfd(w->supervisor->event, &w->child, w->pidfd, WEXITED, on_child_exit,
-					 w);
+	int r = sd_event_add_child_pidfd(w->supervisor->event, &w->child, w->pidfd,
+					 WEXITED, on_child_exit, w);
 
 	if (r < 0)
 		return r;
@@ -420,7 +434,8 @@ static int watch_exit(struct worker *w)
 static usec_t boot_patience(const struct supervisor *s)
 {
 	/* A program that does not speak sd_notify is taken at its word for staying alive. */
-	return s->launch->gunicorn || s->config->restart_ready_after > s->config->restart_boot_timeout
+	return s->launch->gunicorn || s->config->restart_ready_after >
+					      s->config->restart_boot_timeout
 		       ? s->config->restart_boot_timeout
 		       : s->config->restart_ready_after;
 }
@@ -566,7 +581,8 @@ static void take_status(struct worker *w, const char *text)
 	size_t n = 0;
 
 	for (; text[n] && n + 1 < sizeof(w->status); n++)
-		w->status[n] = (unsigned char)text[n] < ' ' || text[n] == 127 ? '?' : text[n];
+		w->status[n] =
+			(unsigned char)text[n] < ' ' || text[n] == 127 ? '?' : text[n];
 	w->status[n] = '\0';
 }
 
@@ -630,11 +646,12 @@ int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 
 static bool is_ours(const struct supervisor *s, pid_t pid)
 {
-	if ((s->template && s->template->pid == pid) || (s->successor && s->successor->pid == pid) ||
-	    s->upgrade.pid == pid)
+	if ((s->template && s->template->pid == pid) ||
+	    (s->successor && s->successor->pid == pid) || s->upgrade.pid == pid)
 		return true;
 	for (const struct worker *w = s->workers; w; w = w->next)
-		if (w->pid == pid || examination_is_of(w, pid) || w->forking) /* it might be this one, unknown yet */
+		if (w->pid == pid || examination_is_of(w, pid) ||
+		    w->forking) /* it might be this one, unknown yet */
 			return true;
 	return false;
 }
@@ -642,7 +659,8 @@ static bool is_ours(const struct supervisor *s, pid_t pid)
 /* As subreaper we inherit what workers leave behind. Our own workers are reaped through their
  * pidfds: stop at the first of them, its own callback will look again. What the thread of a reload
  * started is that thread's to reap, hence __WNOTHREAD (wait(2)); orphans go to the main thread. */
-int on_orphan(sd_event_source *source, const struct signalfd_siginfo *unused, void *userdata)
+int on_orphan(sd_event_source *source, const struct signalfd_siginfo *unused,
+	      void *userdata)
 {
 	struct supervisor *s = userdata;
 	siginfo_t si;
@@ -651,8 +669,9 @@ int on_orphan(sd_event_source *source, const struct signalfd_siginfo *unused, vo
 	(void)unused;
 	for (;;) {
 		si.si_pid = 0;
-		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD) < 0 || si.si_pid == 0 ||
-		    is_ours(s, si.si_pid))
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD) <
+			    0 ||
+		    si.si_pid == 0 || is_ours(s, si.si_pid))
 			return 0;
 		(void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 	}

@@ -18,7 +18,8 @@ static uint64_t read_whole(int root_fd, uint64_t *ret_automatic)
 
 	(void)proc_meminfo(&total, &available);
 	if (root_fd < 0 || cgroup_effective_limit(root_fd, &limit) != 0)
-		(void)cgroup_own_limit(&limit); /* read-only cgroups still tell, v1 ones too */
+		/* Read-only cgroups still tell, v1 ones too. */
+		(void)cgroup_own_limit(&limit);
 	if (limit < total) {
 		*ret_automatic = limit;
 		return limit;
@@ -37,7 +38,8 @@ static void resolve_memory(const struct config *c, int root_fd, unsigned n_worke
 	share = l->budget_bytes;
 	if (l->budget_bytes != UINT64_MAX && l->reserve_bytes < l->budget_bytes)
 		share = (l->budget_bytes - l->reserve_bytes) / n_workers;
-	l->worker_max_bytes = config_resolve_size(c->memory_worker_max, l->budget_bytes, share);
+	l->worker_max_bytes =
+		config_resolve_size(c->memory_worker_max, l->budget_bytes, share);
 	l->trim_at_bytes = config_resolve_size(c->memory_trim_at, l->worker_max_bytes, 0);
 	l->spread_permyriad = c->memory_spread;
 }
@@ -117,66 +119,76 @@ static struct text or_workers(const struct infeasibility *i)
 	return t;
 }
 
-static void blame_footprint(const struct config *c, const struct limits *l, unsigned n_workers,
-			    uint64_t footprint, const struct infeasibility *i,
-			    struct config_error *err)
+static void blame_footprint(const struct config *c, const struct limits *l,
+			    unsigned n_workers, uint64_t footprint,
+			    const struct infeasibility *i, struct config_error *err)
 {
 	uint64_t budget = i->would_do * n_workers + l->reserve_bytes;
 	uint64_t rounded = i->would_do + (1 << 20) - 1;
 
 	if (c->memory_worker_max.kind != SIZE_AUTO)
-		(void)config_blame(c, KEY_memory_worker_max, 0, err,
-				   "a fresh worker uses %s by itself, and %s leave it too little to "
-				   "live on; worker-max = %s would do",
-				   format_bytes(footprint).s, format_bytes(l->worker_max_bytes).s,
-				   setting_bytes(rounded).s);
+		(void)config_blame(
+			c, KEY_memory_worker_max, 0, err,
+			"a fresh worker uses %s by itself, and %s leave it too little to "
+			"live on; worker-max = %s would do",
+			format_bytes(footprint).s, format_bytes(l->worker_max_bytes).s,
+			setting_bytes(rounded).s);
 	else if (i->workers_would_do > 0)
-		(void)config_blame(c, KEY_pool_workers, 0, err,
-				   "a fresh worker uses %s by itself, and a share of %s for each of "
-				   "%u leaves it too little to live on; workers = %" PRIu64
-				   " would do, or [memory] budget = %s",
-				   format_bytes(footprint).s, format_bytes(l->worker_max_bytes).s,
-				   n_workers, i->workers_would_do,
-				   setting_bytes(budget + (1 << 20) - 1).s);
+		(void)config_blame(
+			c, KEY_pool_workers, 0, err,
+			"a fresh worker uses %s by itself, and a share of %s for each of "
+			"%u leaves it too little to live on; workers = %" PRIu64
+			" would do, or [memory] budget = %s",
+			format_bytes(footprint).s, format_bytes(l->worker_max_bytes).s,
+			n_workers, i->workers_would_do,
+			setting_bytes(budget + (1 << 20) - 1).s);
 	else
-		(void)config_blame(c, KEY_memory_budget, 0, err,
-				   "a fresh worker uses %s by itself, and not even one has room to "
-				   "live in %s; budget = %s would do for %u",
-				   format_bytes(footprint).s, format_bytes(l->budget_bytes).s,
-				   setting_bytes(budget + (1 << 20) - 1).s, n_workers);
+		(void)config_blame(
+			c, KEY_memory_budget, 0, err,
+			"a fresh worker uses %s by itself, and not even one has room to "
+			"live in %s; budget = %s would do for %u",
+			format_bytes(footprint).s, format_bytes(l->budget_bytes).s,
+			setting_bytes(budget + (1 << 20) - 1).s, n_workers);
 }
 
-static void blame_limits(const struct config *c, const struct limits *l, unsigned n_workers,
-			 const struct infeasibility *i, struct config_error *err)
+static void blame_limits(const struct config *c, const struct limits *l,
+			 unsigned n_workers, const struct infeasibility *i,
+			 struct config_error *err)
 {
-	(void)config_blame(c, KEY_memory_worker_max, 0, err,
-			   "%u workers of %s and a reserve of %s exceed the budget of %s, so the pool "
-			   "can run out together; worker-max = %s would do%s",
-			   n_workers, format_bytes(l->worker_max_bytes).s,
-			   format_bytes(l->reserve_bytes).s, format_bytes(l->budget_bytes).s,
-			   setting_bytes(i->would_do).s, or_workers(i).s);
+	(void)config_blame(
+		c, KEY_memory_worker_max, 0, err,
+		"%u workers of %s and a reserve of %s exceed the budget of %s, so the pool "
+		"can run out together; worker-max = %s would do%s",
+		n_workers, format_bytes(l->worker_max_bytes).s,
+		format_bytes(l->reserve_bytes).s, format_bytes(l->budget_bytes).s,
+		setting_bytes(i->would_do).s, or_workers(i).s);
 }
 
 static void blame_gap(const struct config *c, const struct limits *l, unsigned n_workers,
-		      usec_t life, const struct infeasibility *i, struct config_error *err)
+		      usec_t life, const struct infeasibility *i,
+		      struct config_error *err)
 {
 	bool by_setting = l->max_lifetime_usec > 0 && l->max_lifetime_usec <= life;
 
-	(void)config_blame(c, KEY_restart_min_gap, 0, err,
-			   "%u workers this far apart take %s to replace, and %s %s: restarts will "
-			   "come closer together; min-gap = %s would do%s",
-			   n_workers, format_usec(l->min_gap_usec * n_workers).s,
-			   by_setting ? "max-lifetime is" : "at its present growth one lives for about",
-			   format_usec(by_setting ? l->max_lifetime_usec : life).s,
-			   setting_usec(i->would_do).s, or_workers(i).s);
+	(void)config_blame(
+		c, KEY_restart_min_gap, 0, err,
+		"%u workers this far apart take %s to replace, and %s %s: restarts will "
+		"come closer together; min-gap = %s would do%s",
+		n_workers, format_usec(l->min_gap_usec * n_workers).s,
+		by_setting ? "max-lifetime is"
+			   : "at its present growth one lives for about",
+		format_usec(by_setting ? l->max_lifetime_usec : life).s,
+		setting_usec(i->would_do).s, or_workers(i).s);
 }
 
 size_t limits_contradictions(const struct config *c, const struct limits *limits,
-			     unsigned n_workers, usec_t life_usec, uint64_t footprint_bytes,
+			     unsigned n_workers, usec_t life_usec,
+			     uint64_t footprint_bytes,
 			     struct contradiction ret[N_INFEASIBILITIES])
 {
 	struct infeasibility found[N_INFEASIBILITIES];
-	size_t n = policy_infeasible(limits, n_workers, life_usec, footprint_bytes, found);
+	size_t n =
+		policy_infeasible(limits, n_workers, life_usec, footprint_bytes, found);
 
 	for (size_t i = 0; i < n; i++) {
 		ret[i] = (struct contradiction){ .what = found[i].what,
@@ -190,7 +202,8 @@ size_t limits_contradictions(const struct config *c, const struct limits *limits
 			blame_limits(c, limits, n_workers, &found[i], &ret[i].message);
 			break;
 		case INFEASIBLE_GAP:
-			blame_gap(c, limits, n_workers, life_usec, &found[i], &ret[i].message);
+			blame_gap(c, limits, n_workers, life_usec, &found[i],
+				  &ret[i].message);
 			break;
 		case N_INFEASIBILITIES:
 			break;

@@ -64,7 +64,8 @@ void worker_black_box(struct worker *w, const char *reason, bool alive)
 					    ? usec_sub(now, w->stall.reported_usec)
 					    : USEC_NEVER,
 		.n_trims = w->trims.n_trims,
-		.trim_ago_usec = w->trims.at_usec ? usec_sub(now, w->trims.at_usec) : USEC_NEVER,
+		.trim_ago_usec =
+			w->trims.at_usec ? usec_sub(now, w->trims.at_usec) : USEC_NEVER,
 		.trim_before_bytes = w->trims.before_bytes,
 		.trim_after_bytes = w->trims.after_bytes,
 	};
@@ -74,7 +75,8 @@ void worker_black_box(struct worker *w, const char *reason, bool alive)
 	if (alive)
 		observe_worker(w);
 	b.usage_bytes = w->usage_bytes; /* of the dead: as last seen */
-	if (alive && w->usage_bytes <= EXACT_MAX_BYTES && proc_usage(w->pid, &exact) == 0) {
+	if (alive && w->usage_bytes <= EXACT_MAX_BYTES &&
+	    proc_usage(w->pid, &exact) == 0) {
 		b.rss_bytes = exact.rss_bytes;
 		b.pss_bytes = exact.pss_bytes;
 		b.private_bytes = exact.private_bytes;
@@ -137,15 +139,17 @@ static int on_command_late(sd_event_source *source, uint64_t usec, void *userdat
 
 	(void)source;
 	(void)usec;
-	journal_problem(e->worker->slot->number, 0,
-			"on-recycle for worker %u takes longer than on-recycle-timeout: it is killed",
-			e->worker->slot->number);
+	journal_problem(
+		e->worker->slot->number, 0,
+		"on-recycle for worker %u takes longer than on-recycle-timeout: it is killed",
+		e->worker->slot->number);
 	kill_command(e);
 	return 0;
 }
 
 /* Ours, and what it is about. The four entries of *ret_own are the caller's to free. */
-static char **command_environment(const struct worker *w, const char *reason, char *own[4])
+static char **command_environment(const struct worker *w, const char *reason,
+				  char *own[4])
 {
 	size_t n = 0;
 	char **env;
@@ -166,12 +170,14 @@ static char **command_environment(const struct worker *w, const char *reason, ch
 	return env;
 }
 
-static int run_command(struct examination *e, char **words, size_t n_words, const char *reason)
+static int run_command(struct examination *e, char **words, size_t n_words,
+		       const char *reason)
 {
 	struct worker *w = e->worker;
 	struct supervisor *s = w->supervisor;
 	char *own[4] = { NULL };
-	char **env = command_environment(w, reason, own), **argv = calloc(n_words + 2, sizeof(*argv));
+	char **env = command_environment(w, reason, own),
+	     **argv = calloc(n_words + 2, sizeof(*argv));
 	struct spawn how = {
 		.program = ENV_PROGRAM,
 		.argv = argv,
@@ -201,13 +207,15 @@ static int run_command(struct examination *e, char **words, size_t n_words, cons
 static int watch_command(struct examination *e)
 {
 	struct supervisor *s = e->worker->supervisor;
-	int r = sd_event_add_child_pidfd(s->event, &e->child, e->pidfd, WEXITED, on_command_end, e);
+	int r = sd_event_add_child_pidfd(s->event, &e->child, e->pidfd, WEXITED,
+					 on_command_end, e);
 
 	if (r < 0)
 		kill_command(e);
 	else
 		supervisor_arm(s, &e->deadline,
-			       usec_add(supervisor_now(s), s->config->restart_on_recycle_timeout),
+			       usec_add(supervisor_now(s),
+					s->config->restart_on_recycle_timeout),
 			       on_command_late, e);
 	return r;
 }
@@ -234,7 +242,8 @@ static int examine(struct worker *w, const char *reason)
 	e->worker = w;
 	e->pidfd = -1;
 	e->report = spawn_report_new();
-	r = e->report ? config_split_words(w->supervisor->config->restart_on_recycle, &words, &n)
+	r = e->report ? config_split_words(w->supervisor->config->restart_on_recycle,
+					   &words, &n)
 		      : -ENOMEM;
 	if (r == 0)
 		r = run_command(e, words, n, reason);

@@ -41,7 +41,8 @@ int setup_pidfile(struct supervisor *s)
 	if (r == 0)
 		r = pidfile_write(path, getpid(), &other);
 	if (r == -EEXIST)
-		journal_problem(0, 0, "%s names process %d, which lives: does this pool run?",
+		journal_problem(0, 0,
+				"%s names process %d, which lives: does this pool run?",
 				path, (int)other);
 	else if (r < 0)
 		journal_problem(0, r, "Cannot write the pidfile %s", s->launch->pidfile);
@@ -154,7 +155,8 @@ int predecessor_adopt_sockets(struct supervisor *s)
 				    ? socket_adopt(a.fd, &s->sockets[s->n_sockets])
 				    : -E2BIG;
 		if (r < 0) {
-			journal_problem(0, r, "Descriptor %s of gunicorn's does not listen",
+			journal_problem(0, r,
+					"Descriptor %s of gunicorn's does not listen",
 					word);
 			return r;
 		}

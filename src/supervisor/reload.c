@@ -64,10 +64,12 @@ static int on_queue_look(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)usec;
 	if (s->phase != PHASE_EMPTYING)
 		return 0;
-	if (listeners_queued(s) == 0 || supervisor_now(s) >= s->stop_deadline_usec || !s->workers)
+	if (listeners_queued(s) == 0 || supervisor_now(s) >= s->stop_deadline_usec ||
+	    !s->workers)
 		ask_everybody(s, /* graceful= */ true);
 	else
-		supervisor_arm(s, &s->stop_timer, usec_add(supervisor_now(s), QUEUE_LOOK_USEC),
+		supervisor_arm(s, &s->stop_timer,
+			       usec_add(supervisor_now(s), QUEUE_LOOK_USEC),
 			       on_queue_look, s);
 	return 0;
 }
@@ -118,7 +120,8 @@ void reload_forget(struct supervisor *s, bool wait)
 /* A limit too small for the workers that there are is taken when it was so before: a reload for
  * something else must go through. Returns 0 or CONFIG_BAD. */
 static int check_footprint(const struct supervisor *s, const struct config *c,
-			   const struct launch *l, unsigned n_workers, struct config_error *err)
+			   const struct launch *l, unsigned n_workers,
+			   struct config_error *err)
 {
 	struct contradiction found[N_INFEASIBILITIES];
 	struct pool_outlook k;
@@ -129,7 +132,8 @@ static int check_footprint(const struct supervisor *s, const struct config *c,
 	if (limits.worker_max_bytes >= s->limits.worker_max_bytes)
 		return 0;
 	policy_pool_outlook(s->policy, &k);
-	n = limits_contradictions(c, &limits, n_workers, USEC_NEVER, k.footprint_bytes, found);
+	n = limits_contradictions(c, &limits, n_workers, USEC_NEVER, k.footprint_bytes,
+				  found);
 	for (size_t i = 0; i < n; i++)
 		if (found[i].what == INFEASIBLE_FOOTPRINT) {
 			*err = found[i].message;
@@ -145,14 +149,18 @@ static int check_outfit(const struct supervisor *s, const struct outfit *o,
 	const struct config *c = o->config;
 
 	if (!config_same(s->config, c, KEY_pool_name))
-		return config_blame(c, KEY_pool_name, 0, err, "a change here takes a restart of trimtab");
+		return config_blame(c, KEY_pool_name, 0, err,
+				    "a change here takes a restart of trimtab");
 	if (o->launch->gunicorn != s->launch->gunicorn)
-		return config_blame(c, o->launch->gunicorn ? KEY_pool_gunicorn : KEY_pool_command, 0, err,
-				    "a change from one to the other takes a restart of trimtab");
+		return config_blame(
+			c, o->launch->gunicorn ? KEY_pool_gunicorn : KEY_pool_command, 0,
+			err, "a change from one to the other takes a restart of trimtab");
 	if (o->launch->workers > s->capacity)
-		return config_blame(c, KEY_pool_workers, 0, err,
-				    "there is room for %u workers; more than that takes a restart of "
-				    "trimtab", s->capacity);
+		return config_blame(
+			c, KEY_pool_workers, 0, err,
+			"there is room for %u workers; more than that takes a restart of "
+			"trimtab",
+			s->capacity);
 	return check_footprint(s, c, o->launch, o->launch->workers, err);
 }
 
@@ -160,7 +168,7 @@ static int check_outfit(const struct supervisor *s, const struct outfit *o,
 static void tell_what_stays(const struct supervisor *s, const struct config *c)
 {
 	static const enum config_key settled[] = {
-		KEY_control_socket,	 KEY_log_target,	KEY_cgroup_use,
+		KEY_control_socket,	   KEY_log_target,	 KEY_cgroup_use,
 		KEY_pressure_tell_workers, KEY_pool_socket_mode, KEY_pool_socket_user,
 		KEY_pool_socket_group,
 	};
@@ -169,11 +177,15 @@ static void tell_what_stays(const struct supervisor *s, const struct config *c)
 
 	for (size_t i = 0; i < ELEMENTS(settled) && n < sizeof(text); i++)
 		if (!config_same(s->config, c, settled[i]))
-			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? ", " : "",
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s",
+					      n ? ", " : "",
 					      config_key_name(settled[i]).text);
 	if (n > 0)
-		journal_problem(0, 0, "The new configuration is taken, but for this, which takes a "
-				      "restart of trimtab (sockets that are new have it): %s", text);
+		journal_problem(
+			0, 0,
+			"The new configuration is taken, but for this, which takes a "
+			"restart of trimtab (sockets that are new have it): %s",
+			text);
 }
 
 /* Its workers write and listen there under another name from now on. */
@@ -184,12 +196,14 @@ static void change_owner(const struct supervisor *s, const struct launch *l)
 	if (l->uid == s->launch->uid && l->gid == s->launch->gid)
 		return;
 	if (chown(s->notify_path, l->uid, l->gid) < 0)
-		journal_problem(0, -errno, "Cannot give %s to the workers' user", s->notify_path);
+		journal_problem(0, -errno, "Cannot give %s to the workers' user",
+				s->notify_path);
 	for (unsigned i = 0; i < s->n_slots; i++) {
 		(void)snprintf(path, sizeof(path), "%s/pressure-%u", s->runtime,
 			       s->slots[i].number);
 		if (s->slots[i].bell && chown(path, l->uid, l->gid) < 0)
-			journal_problem(0, -errno, "Cannot give %s to the workers' user", path);
+			journal_problem(0, -errno, "Cannot give %s to the workers' user",
+					path);
 	}
 }
 
@@ -201,7 +215,8 @@ static void fit_target(struct supervisor *s)
 	for (unsigned i = 0; i < s->n_slots; i++) {
 		s->slots[i].retire = i >= s->target;
 		if (s->slots[i].retire)
-			answer_recycle(&s->slots[i], "it is one too many now, and goes for good");
+			answer_recycle(&s->slots[i],
+				       "it is one too many now, and goes for good");
 	}
 	s->limits_read_usec = 0; /* shares have changed */
 	supervisor_wake(s);
@@ -243,7 +258,8 @@ static int commit(struct supervisor *s)
 	s->pending = NULL;
 	free(o);
 
-	record_change(s->config->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON : RECORD_TEXT,
+	record_change(s->config->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON
+								      : RECORD_TEXT,
 		      setup_log_priority(s->config));
 	if (!config_same(old, s->config, KEY_pressure_some))
 		rewatch_pool(s);
@@ -262,7 +278,8 @@ static void refuse(struct supervisor *s, const char *why)
 {
 	char text[1200];
 
-	(void)snprintf(text, sizeof(text), "The reload failed, the old workers go on: %s", why);
+	(void)snprintf(text, sizeof(text), "The reload failed, the old workers go on: %s",
+		       why);
 	journal_config(false, text);
 	reload_forget(s, /* wait= */ false);
 	record_notify_manager("READY=1");
@@ -288,8 +305,10 @@ void reload_done(struct supervisor *s, const char *error)
 		s->slots[i].wish = WISH_RELOAD;
 		(void)setup_environment(&s->slots[i]);
 	}
-	journal_pool("reloading", "Reloading: the workers of %s are replaced one by one; %u are wanted",
-		     s->config->pool_name, s->target);
+	journal_pool(
+		"reloading",
+		"Reloading: the workers of %s are replaced one by one; %u are wanted",
+		s->config->pool_name, s->target);
 	record_notify_manager("READY=1");
 }
 
@@ -349,10 +368,11 @@ static int begin(struct supervisor *s)
 	int r = listeners_known(s, &known, &n);
 
 	if (r == 0)
-		r = relaunch_new(s->arguments, known, n, !listeners_are_given(s), &s->relaunch);
+		r = relaunch_new(s->arguments, known, n, !listeners_are_given(s),
+				 &s->relaunch);
 	if (r == 0)
-		r = sd_event_add_io(s->event, &s->relaunch_done, relaunch_fd(s->relaunch), EPOLLIN,
-				    on_relaunch, s);
+		r = sd_event_add_io(s->event, &s->relaunch_done, relaunch_fd(s->relaunch),
+				    EPOLLIN, on_relaunch, s);
 	return r;
 }
 
@@ -385,20 +405,23 @@ static void scale(struct supervisor *s, int by)
 	struct config_error err = { "" };
 
 	if (target == 0 || target > s->capacity) {
-		journal_problem(0, 0, "The pool keeps its %u workers: %s", s->target,
-				target == 0 ? "one is the least"
-					    : "there is no room for more; restart trimtab with a "
-					      "larger [pool] workers");
+		journal_problem(
+			0, 0, "The pool keeps its %u workers: %s", s->target,
+			target == 0 ? "one is the least"
+				    : "there is no room for more; restart trimtab with a "
+				      "larger [pool] workers");
 		return;
 	}
 	if (by > 0 && check_footprint(s, s->config, s->launch, target, &err) != 0) {
-		journal_problem(0, 0, "The pool keeps its %u workers: %s", s->target, err.text);
+		journal_problem(0, 0, "The pool keeps its %u workers: %s", s->target,
+				err.text);
 		return;
 	}
 	s->target = target;
 	fit_target(s);
 	template_scaled(s, before);
-	journal_pool("scaled", "The pool %s now keeps %u workers", s->config->pool_name, s->target);
+	journal_pool("scaled", "The pool %s now keeps %u workers", s->config->pool_name,
+		     s->target);
 }
 
 /* gunicorn's convention: reopen log files. Only workers that handle the signal may get it. */
@@ -412,14 +435,16 @@ static void pass_on(struct supervisor *s, int signal_number)
 	}
 }
 
-static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
+		     void *userdata)
 {
 	struct supervisor *s = userdata;
 	const char *why;
 
 	(void)source;
 	journal_pool("signal", "Handling signal: SIG%s from process %d of user %d",
-		     sigabbrev_np((int)si->ssi_signo), (int)si->ssi_pid, (int)si->ssi_uid);
+		     sigabbrev_np((int)si->ssi_signo), (int)si->ssi_pid,
+		     (int)si->ssi_uid);
 	switch (si->ssi_signo) {
 	case SIGTERM:
 		stop(s, /* graceful= */ true, "SIGTERM");

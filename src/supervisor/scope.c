@@ -22,7 +22,7 @@ static void cleanup_message(sd_bus_message **m)
 
 struct job {
 	char path[256];
-	char result[32];	/* "" until the job was removed */
+	char result[32]; /* "" until the job was removed */
 };
 
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -51,7 +51,8 @@ static int append_properties(sd_bus_message *m, const char *pool)
 	if (r >= 0)
 		r = sd_bus_message_append(m, "(sv)", "Delegate", "b", 1);
 	if (r >= 0)
-		r = sd_bus_message_append(m, "(sv)", "CollectMode", "s", "inactive-or-failed");
+		r = sd_bus_message_append(m, "(sv)", "CollectMode", "s",
+					  "inactive-or-failed");
 	if (r >= 0)
 		r = sd_bus_message_append(m, "(sv)", "PIDs", "au", 1, (uint32_t)getpid());
 	if (r >= 0)
@@ -70,9 +71,9 @@ static int start_unit(sd_bus *bus, const char *pool, struct job *job)
 	int r;
 
 	(void)snprintf(unit, sizeof(unit), "trimtab-%s-%d.scope", pool, (int)getpid());
-	r = sd_bus_message_new_method_call(bus, &call, "org.freedesktop.systemd1",
-					   "/org/freedesktop/systemd1",
-					   "org.freedesktop.systemd1.Manager", "StartTransientUnit");
+	r = sd_bus_message_new_method_call(
+		bus, &call, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+		"org.freedesktop.systemd1.Manager", "StartTransientUnit");
 	if (r >= 0)
 		r = sd_bus_message_append(call, "ss", unit, "fail");
 	if (r >= 0)
@@ -115,13 +116,13 @@ int scope_enter(const char *pool, unsigned timeout_sec)
 	if (r < 0)
 		return r;
 	/* Before the call, or the signal may be gone before anybody listens. */
-	r = sd_bus_match_signal(bus, NULL, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-				"org.freedesktop.systemd1.Manager", "JobRemoved", on_job_removed,
-				&job);
+	r = sd_bus_match_signal(
+		bus, NULL, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+		"org.freedesktop.systemd1.Manager", "JobRemoved", on_job_removed, &job);
 	if (r >= 0)
-		r = sd_bus_call_method(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-				       "org.freedesktop.systemd1.Manager", "Subscribe", NULL, NULL,
-				       "");
+		r = sd_bus_call_method(
+			bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+			"org.freedesktop.systemd1.Manager", "Subscribe", NULL, NULL, "");
 	if (r >= 0)
 		r = start_unit(bus, pool, &job);
 	if (r >= 0)

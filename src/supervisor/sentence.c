@@ -256,10 +256,12 @@ static void add_gap(struct writer *w, const struct pool_outlook *o,
 {
 	next_clause(w);
 	if (o->n_planned == 0) {
-		add(w, "no restart is planned, the gap is %s", format_usec(o->gap_usec).s);
+		add(w, "no restart is planned, the gap is %s",
+		    format_usec(o->gap_usec).s);
 		return;
 	}
-	add(w, "%" PRIu32 " restart%s planned", o->n_planned, o->n_planned == 1 ? " is" : "s are");
+	add(w, "%" PRIu32 " restart%s planned", o->n_planned,
+	    o->n_planned == 1 ? " is" : "s are");
 	if (o->gap_shrunk)
 		add(w, ", %s apart instead of %s, which what is due leaves no room for",
 		    format_usec(o->gap_usec).s, format_usec(limits->min_gap_usec).s);

@@ -34,13 +34,13 @@
 /* How long the limits above the pool are believed before they are read again. */
 #define LIMITS_USEC (5 * USEC_PER_SEC)
 
-enum { BIND_TRIES = 5 };	/* one second apart, as gunicorn does */
+enum { BIND_TRIES = 5 }; /* one second apart, as gunicorn does */
 
 /* ---- records ---- */
 
 static const int syslog_levels[] = {
-	[CONFIG_LOG_LEVEL_DEBUG] = LOG_DEBUG,	  [CONFIG_LOG_LEVEL_INFO] = LOG_INFO,
-	[CONFIG_LOG_LEVEL_NOTICE] = LOG_NOTICE,	  [CONFIG_LOG_LEVEL_WARNING] = LOG_WARNING,
+	[CONFIG_LOG_LEVEL_DEBUG] = LOG_DEBUG,	[CONFIG_LOG_LEVEL_INFO] = LOG_INFO,
+	[CONFIG_LOG_LEVEL_NOTICE] = LOG_NOTICE, [CONFIG_LOG_LEVEL_WARNING] = LOG_WARNING,
 	[CONFIG_LOG_LEVEL_ERROR] = LOG_ERR,
 };
 
@@ -59,12 +59,14 @@ static bool is_managed(void)
 int setup_records(struct supervisor *s)
 {
 	const struct config *c = s->config;
-	bool journal = c->log_target == CONFIG_LOG_TARGET_JOURNAL ||
-		       (c->log_target == CONFIG_LOG_TARGET_AUTO && record_stderr_is_journal());
+	bool journal =
+		c->log_target == CONFIG_LOG_TARGET_JOURNAL ||
+		(c->log_target == CONFIG_LOG_TARGET_AUTO && record_stderr_is_journal());
 
 	s->managed = is_managed();
 	return record_open(c->pool_name, journal ? RECORD_JOURNAL : RECORD_STDERR,
-			   c->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON : RECORD_TEXT,
+			   c->log_format == CONFIG_LOG_FORMAT_JSON ? RECORD_JSON
+								   : RECORD_TEXT,
 			   setup_log_priority(c));
 }
 
@@ -95,7 +97,8 @@ void setup_protection(struct supervisor *s)
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (s->memory)
-		(void)cgroup_write_u64(s->root.supervisor_fd, "memory.min", SUPERVISOR_MIN_BYTES);
+		(void)cgroup_write_u64(s->root.supervisor_fd, "memory.min",
+				       SUPERVISOR_MIN_BYTES);
 }
 
 /* ---- cgroups ---- */
@@ -120,8 +123,8 @@ static int open_root(struct supervisor *s)
 
 	if (use == CONFIG_CGROUP_NO)
 		return -ECANCELED;
-	if (use == CONFIG_CGROUP_SCOPE ||
-	    (use == CONFIG_CGROUP_AUTO && !s->managed && sd_booted() > 0 && !is_delegated())) {
+	if (use == CONFIG_CGROUP_SCOPE || (use == CONFIG_CGROUP_AUTO && !s->managed &&
+					   sd_booted() > 0 && !is_delegated())) {
 		r = scope_enter(s->config->pool_name, 10);
 		if (r < 0) {
 			journal_problem(0, r, "systemd gives no scope to the pool");
@@ -142,7 +145,8 @@ static void report_capabilities(struct supervisor *s)
 		bool essential = i == CAPABILITY_LEAVES || i == CAPABILITY_MEMORY ||
 				 i == CAPABILITY_PSI_LEAVES;
 
-		journal_capability(capability_name(i), c->there, essential, c->cause, c->remedy);
+		journal_capability(capability_name(i), c->there, essential, c->cause,
+				   c->remedy);
 		if (essential && !c->there && n < sizeof(missing))
 			n += (size_t)snprintf(missing + n, sizeof(missing) - n, "%s%s",
 					      n ? ", " : "", capability_name(i));
@@ -151,9 +155,11 @@ static void report_capabilities(struct supervisor *s)
 		journal_pool("control", "Full control: each worker has a cgroup below %s",
 			     s->root.path);
 	else
-		journal_pool("degraded",
-			     "Degraded mode, missing: %s. Workers are measured through /proc and "
-			     "not limited by the kernel; `trimtab doctor` explains", missing);
+		journal_pool(
+			"degraded",
+			"Degraded mode, missing: %s. Workers are measured through /proc and "
+			"not limited by the kernel; `trimtab doctor` explains",
+			missing);
 }
 
 static int prepare_cgroups(struct supervisor *s)
@@ -170,7 +176,8 @@ static int prepare_cgroups(struct supervisor *s)
 	report_capabilities(s);
 	if (r < 0 && (s->config->cgroup_use == CONFIG_CGROUP_SCOPE ||
 		      s->config->cgroup_use == CONFIG_CGROUP_OWN)) {
-		journal_problem(0, r, "[cgroup] use asks for a cgroup that cannot be had");
+		journal_problem(0, r,
+				"[cgroup] use asks for a cgroup that cannot be had");
 		return r;
 	}
 	return 0;
@@ -192,8 +199,10 @@ static int adopt_sockets(struct supervisor *s)
 	for (int i = 0; i < n; i++) {
 		r = socket_adopt(SD_LISTEN_FDS_START + i, &s->sockets[i]);
 		if (r < 0) {
-			journal_problem(0, r, "Inherited descriptor %d is no listening stream socket",
-					SD_LISTEN_FDS_START + i);
+			journal_problem(
+				0, r,
+				"Inherited descriptor %d is no listening stream socket",
+				SD_LISTEN_FDS_START + i);
 			return r;
 		}
 		s->n_sockets++;
@@ -225,7 +234,8 @@ static int bind_sockets(struct supervisor *s)
 	int r = relaunch_socket_options(s->config, l, &options);
 
 	if (r < 0) {
-		journal_problem(0, r, "[pool] socket-user or socket-group is not known here");
+		journal_problem(0, r,
+				"[pool] socket-user or socket-group is not known here");
 		return r;
 	}
 	if (l->n_binds > SPAWN_MAX_LISTEN_FDS)
@@ -278,7 +288,8 @@ static int make_directory(const char *path, mode_t mode)
 	if (lstat(path, &st) < 0)
 		return -errno;
 	/* Somebody else's directory in /tmp is a trap. */
-	return S_ISDIR(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0) ? 0 : -EPERM;
+	return S_ISDIR(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0) ? 0
+										 : -EPERM;
 }
 
 /* Bells of a predecessor that was killed: of more workers than we may ever have. The directory is
@@ -296,8 +307,8 @@ static void remove_old_bells(const struct supervisor *s)
 }
 
 /* A path of a socket: one that was cut would be another one. */
-__attribute__((format(printf, 3, 4)))
-static int make_path(char *path, size_t size, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int make_path(char *path, size_t size,
+							   const char *format, ...)
 {
 	va_list args;
 	int n;
@@ -310,7 +321,8 @@ static int make_path(char *path, size_t size, const char *format, ...)
 
 int setup_notify(struct supervisor *s)
 {
-	int r = sd_event_add_io(s->event, &s->notify, s->notify_fd, EPOLLIN, on_notify, s);
+	int r = sd_event_add_io(s->event, &s->notify, s->notify_fd, EPOLLIN, on_notify,
+				s);
 
 	return r < 0 ? r : sd_event_source_set_priority(s->notify, PRIORITY_NOTIFY);
 }
@@ -322,7 +334,8 @@ static int prepare_runtime(struct supervisor *s)
 	int r;
 
 	runtime_directory(base, sizeof(base));
-	r = make_path(s->runtime, sizeof(s->runtime), "%s/%s.d", base, s->config->pool_name);
+	r = make_path(s->runtime, sizeof(s->runtime), "%s/%s.d", base,
+		      s->config->pool_name);
 	if (r < 0)
 		s->runtime[0] = '\0';
 	if (r == 0)
@@ -341,21 +354,27 @@ static int prepare_runtime(struct supervisor *s)
 			r = make_path(path, sizeof(path), "%s/%s.sock", base,
 				      s->config->pool_name);
 		else
-			r = make_path(path, sizeof(path), "%s", s->config->control_socket);
+			r = make_path(path, sizeof(path), "%s",
+				      s->config->control_socket);
 		if (r == 0)
 			r = control_new(s->event, path, &handler, &s->control);
 		if (r < 0) {
-			journal_problem(0, r, "Cannot make the control socket %s%s", path,
-					r == -EADDRINUSE ? " (another trimtab serves a pool of this "
-							   "name; set pool.name)" : "");
+			journal_problem(
+				0, r, "Cannot make the control socket %s%s", path,
+				r == -EADDRINUSE
+					? " (another trimtab serves a pool of this "
+					  "name; set pool.name)"
+					: "");
 			return r;
 		}
 	}
 	(void)snprintf(s->notify_path, sizeof(s->notify_path), "%s/notify", s->runtime);
 	r = notify_open(s->notify_path, s->launch->uid, s->launch->gid);
 	if (r < 0) {
-		journal_problem(0, r, "Cannot make the notification socket %s", s->notify_path);
-		s->notify_path[0] = '\0'; /* what is there is another's: not ours to remove */
+		journal_problem(0, r, "Cannot make the notification socket %s",
+				s->notify_path);
+		s->notify_path[0] =
+			'\0'; /* what is there is another's: not ours to remove */
 		return r;
 	}
 	s->notify_fd = r;
@@ -367,7 +386,8 @@ static int prepare_runtime(struct supervisor *s)
 
 static bool same_shares(const struct limits *a, const struct limits *b)
 {
-	return a->budget_bytes == b->budget_bytes && a->reserve_bytes == b->reserve_bytes &&
+	return a->budget_bytes == b->budget_bytes &&
+	       a->reserve_bytes == b->reserve_bytes &&
 	       a->worker_max_bytes == b->worker_max_bytes &&
 	       a->trim_at_bytes == b->trim_at_bytes;
 }
@@ -380,7 +400,8 @@ void setup_limits(struct supervisor *s)
 	if (s->limits_read_usec != 0 && now - s->limits_read_usec < LIMITS_USEC)
 		return;
 	s->limits_read_usec = now;
-	limits_resolve(s->config, s->launch, s->root.dir_fd, s->target, s->memory, &s->limits);
+	limits_resolve(s->config, s->launch, s->root.dir_fd, s->target, s->memory,
+		       &s->limits);
 	if (same_shares(&before, &s->limits))
 		return;
 	journal_limits(&(struct journal_limits){
@@ -433,10 +454,12 @@ int setup_slot(struct supervisor *s, struct slot *slot)
 		journal_problem(slot->number, r, "Worker %u writes to our own output",
 				slot->number);
 	if (s->config->pressure_tell_workers) {
-		(void)snprintf(path, sizeof(path), "%s/pressure-%u", s->runtime, slot->number);
+		(void)snprintf(path, sizeof(path), "%s/pressure-%u", s->runtime,
+			       slot->number);
 		r = bell_new(s->event, path, s->launch->uid, s->launch->gid, &slot->bell);
 		if (r < 0)
-			journal_problem(slot->number, r, "Worker %u cannot listen for pressure",
+			journal_problem(slot->number, r,
+					"Worker %u cannot listen for pressure",
 					slot->number);
 	}
 	return setup_environment(slot);
@@ -447,7 +470,8 @@ int setup_capacity(struct supervisor *s, unsigned capacity)
 	s->capacity = capacity;
 	s->slots = calloc(s->capacity, sizeof(*s->slots));
 	s->seen = calloc(s->capacity, sizeof(*s->seen));
-	s->decision.actions = calloc((size_t)s->capacity * 4 + 8, sizeof(*s->decision.actions));
+	s->decision.actions =
+		calloc((size_t)s->capacity * 4 + 8, sizeof(*s->decision.actions));
 	s->policy = malloc(policy_size(s->capacity));
 	if (!s->slots || !s->seen || !s->decision.actions || !s->policy)
 		return -ENOMEM;
@@ -486,8 +510,11 @@ void setup_tell_launch(const struct launch *l)
 	for (size_t i = 0; i < l->n_warnings; i++)
 		journal_problem(0, 0, "%s", l->warnings[i]);
 	if (l->hooks && l->preload_mode == CONFIG_PRELOAD_NONE)
-		journal_problem(0, 0, "gunicorn's hooks %s are not run: with preload = none there is no "
-				      "template, and nobody else to run them", l->hooks);
+		journal_problem(
+			0, 0,
+			"gunicorn's hooks %s are not run: with preload = none there is no "
+			"template, and nobody else to run them",
+			l->hooks);
 }
 
 int setup(struct supervisor *s)
@@ -501,8 +528,10 @@ int setup(struct supervisor *s)
 		     s->config->pool_name, s->launch->what);
 	setup_tell_launch(s->launch);
 	if (!s->launch->preload && !config_is(s->config->trim_preload_library, "off"))
-		journal_problem(0, 0, "libtrimtab-preload.so is not installed: workers cannot be "
-				      "asked to trim");
+		journal_problem(
+			0, 0,
+			"libtrimtab-preload.so is not installed: workers cannot be "
+			"asked to trim");
 	r = predecessor_find(s);
 	if (r >= 0)
 		r = setup_pidfile(s);

@@ -28,8 +28,8 @@ void supervisor_arm(struct supervisor *s, sd_event_source **timer, usec_t usec,
 	if (!*timer) {
 		if (usec == USEC_NEVER)
 			return;
-		r = sd_event_add_time(s->event, timer, CLOCK_MONOTONIC, usec, USEC_PER_MSEC,
-				      handler, userdata);
+		r = sd_event_add_time(s->event, timer, CLOCK_MONOTONIC, usec,
+				      USEC_PER_MSEC, handler, userdata);
 		if (r < 0)
 			journal_problem(0, r, "Cannot make a timer");
 		return;
@@ -60,7 +60,8 @@ static void report_status(struct supervisor *s)
 	unsigned n_serving = 0;
 
 	for (unsigned i = 0; i < s->n_slots; i++)
-		n_serving += s->slots[i].worker && s->slots[i].worker->state == WORKER_SERVING;
+		n_serving +=
+			s->slots[i].worker && s->slots[i].worker->state == WORKER_SERVING;
 	if (n_serving == s->told_serving && s->target == s->told_target)
 		return;
 	if (n_serving != s->told_serving)

@@ -45,12 +45,12 @@ struct slot;
 /* What came of the trims of one process. */
 struct trim_story {
 	unsigned n_trims, n_unanswered;
-	bool skip_told;			/* that max-pause keeps some from being asked for */
-	bool late_due;			/* a collection may end after its trim was answered */
-	bool answered;			/* answer is of the last trim */
+	bool skip_told; /* that max-pause keeps some from being asked for */
+	bool late_due;	/* a collection may end after its trim was answered */
+	bool answered;	/* answer is of the last trim */
 	struct trim_answer answer;
-	enum reason reason;		/* of the last trim, if there was one; so are those below */
-	usec_t plain_usec;		/* of the last that a plain signal asked for */
+	enum reason reason; /* of the last trim, if there was one; so are those below */
+	usec_t plain_usec;  /* of the last that a plain signal asked for */
 	usec_t at_usec, took_usec;
 	uint64_t before_bytes, after_bytes;
 };
@@ -58,11 +58,11 @@ struct trim_story {
 /* A PSI trigger of a leaf, of the pool or of the host, and what it last reported. */
 struct stall {
 	struct supervisor *supervisor;
-	struct worker *worker;		/* whose leaf it is; NULL: the pool's or the host's */
-	const char *scope;		/* as the journal calls it */
-	int fd;				/* -1: none */
-	uint64_t total_usec;		/* stalled in all, at the last report */
-	usec_t reported_usec;		/* when that was; 0: never */
+	struct worker *worker; /* whose leaf it is; NULL: the pool's or the host's */
+	const char *scope;     /* as the journal calls it */
+	int fd;		       /* -1: none */
+	uint64_t total_usec;   /* stalled in all, at the last report */
+	usec_t reported_usec;  /* when that was; 0: never */
 	sd_event_source *source;
 };
 
@@ -71,35 +71,36 @@ struct stall {
 struct worker {
 	struct supervisor *supervisor;
 	struct slot *slot;
-	struct worker *next;		/* all workers, in no order */
+	struct worker *next; /* all workers, in no order */
 
 	pid_t pid;
 	int pidfd;
 	enum worker_state state;
-	enum our_hand hand;		/* what we did to it, for the attribution of its end */
-	unsigned generation;		/* of configuration and code */
-	usec_t watchdog_usec;		/* as its environment has it; 0: as the launch has it */
+	enum our_hand hand;   /* what we did to it, for the attribution of its end */
+	unsigned generation;  /* of configuration and code */
+	usec_t watchdog_usec; /* as its environment has it; 0: as the launch has it */
 	usec_t started_usec, ready_usec, asked_usec;
 
-	struct leaf *leaf;		/* NULL without cgroups */
-	int events_fd;			/* memory.events of the leaf */
-	struct stall stall;		/* of the leaf, which owns the trigger */
-	struct cgroup_events base;	/* memory.events.local when it started */
+	struct leaf *leaf;	   /* NULL without cgroups */
+	int events_fd;		   /* memory.events of the leaf */
+	struct stall stall;	   /* of the leaf, which owns the trigger */
+	struct cgroup_events base; /* memory.events.local when it started */
 	uint64_t pool_oom_base;
 	uint64_t usage_bytes, charged_bytes; /* last seen */
 	uint64_t high_events, scanned_pages, stolen_pages;
-	uint64_t tripwire_bytes;	/* memory.high as last written */
-	uint64_t limit_bytes;		/* memory.max as last written */
+	uint64_t tripwire_bytes; /* memory.high as last written */
+	uint64_t limit_bytes;	 /* memory.max as last written */
 
 	struct trimpage page;
 	struct spawn_report *report;
-	bool forking;			/* the template was asked for it; there is no pid yet */
-	bool hello;			/* its library waits for requests */
-	bool counted;			/* it says how many requests it has served: */
+	bool forking; /* the template was asked for it; there is no pid yet */
+	bool hello;   /* its library waits for requests */
+	bool counted; /* it says how many requests it has served: */
 	uint64_t n_requests;
 	struct trim_story trims;
-	struct examination *examination; /* the operator's, before it is asked to go; or NULL */
-	char status[128];		/* its own STATUS= */
+	struct examination
+		*examination; /* the operator's, before it is asked to go; or NULL */
+	char status[128];     /* its own STATUS= */
 
 	sd_event_source *child, *deadline, *silence, *events;
 };
@@ -108,32 +109,34 @@ struct worker {
 struct slot {
 	struct supervisor *supervisor;
 	unsigned number;
-	struct worker *worker;		/* serves, or is on its way out with nothing to replace it */
-	struct worker *incoming;	/* boots */
+	struct worker
+		*worker; /* serves, or is on its way out with nothing to replace it */
+	struct worker *incoming; /* boots */
 	enum wish wish;
 	bool retire;
-	enum reason start_reason;	/* why the last start or restart was decided */
-	enum reason planned;		/* last reported plan */
+	enum reason start_reason; /* why the last start or restart was decided */
+	enum reason planned;	  /* last reported plan */
 	usec_t planned_usec;
-	bool held;			/* last reported */
+	bool held; /* last reported */
 	char **env;
 	int output_fd;
 	struct bell *bell;
 	struct control_client *recycle_client, *trim_client;
-	pid_t recycled_pid;		/* whom recycle_client wants replaced */
+	pid_t recycled_pid; /* whom recycle_client wants replaced */
 };
 
 enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_EMPTYING, PHASE_STOPPING };
 
 /* The process that forks workers, while there is one (preload = server or app). */
-struct template {
+struct template
+{
 	struct supervisor *supervisor;
 	pid_t pid;
-	int pidfd, fd;			/* fd: our end of its socket */
-	bool ready;			/* it can fork now */
-	bool served;			/* it could, once */
-	bool ended;			/* it was told that there are no workers any more */
-	bool aborted;			/* it hangs, and was asked where */
+	int pidfd, fd; /* fd: our end of its socket */
+	bool ready;    /* it can fork now */
+	bool served;   /* it could, once */
+	bool ended;    /* it was told that there are no workers any more */
+	bool aborted;  /* it hangs, and was asked where */
 	struct spawn_report *report;
 	usec_t started_usec;
 	sd_event_source *child, *answers, *deadline;
@@ -141,12 +144,12 @@ struct template {
 
 /* The gunicorn that started us as its successor. */
 struct predecessor {
-	sd_event_source *end;		/* NULL: there is none, or it has ended */
+	sd_event_source *end; /* NULL: there is none, or it has ended */
 	bool gave_sockets;
 };
 
 struct trim_under_way {
-	struct worker *worker;		/* NULL: none */
+	struct worker *worker; /* NULL: none */
 	enum reason reason;
 	uint64_t before_bytes;
 	usec_t asked_usec;
@@ -155,12 +158,12 @@ struct trim_under_way {
 
 /* The next program in our place, while it is tried out. */
 struct upgrade {
-	pid_t pid;			/* of the trial; 0: none */
+	pid_t pid; /* of the trial; 0: none */
 	int pidfd, answer_fd;
 	usec_t asked_usec;
-	bool reload;			/* was asked for: the upgrade comes first */
+	bool reload; /* was asked for: the upgrade comes first */
 	struct control_client *client;
-	dev_t device;			/* the file that was tried */
+	dev_t device; /* the file that was tried */
 	ino_t inode;
 	struct timespec changed;
 	sd_event_source *child, *deadline, *turn;
@@ -170,16 +173,16 @@ struct upgrade {
 struct outfit {
 	struct config *config;
 	struct launch *launch;
-	struct socket *sockets;		/* some may be the present generation's too */
+	struct socket *sockets; /* some may be the present generation's too */
 	size_t n_sockets;
-	char *socket_names;		/* LISTEN_FDNAMES */
+	char *socket_names; /* LISTEN_FDNAMES */
 };
 
 /* A socket that the configuration no longer names. */
 struct leaving {
 	struct socket socket;
-	unsigned generation;		/* the last one that has it */
-	bool quiet;			/* nothing new is let in */
+	unsigned generation; /* the last one that has it */
+	bool quiet;	     /* nothing new is let in */
 };
 
 struct supervisor {
@@ -192,49 +195,50 @@ struct supervisor {
 	unsigned generation;
 
 	struct capability_state capabilities[N_CAPABILITIES];
-	struct pool root;		/* the pool's cgroup; root.dir_fd -1: none */
+	struct pool root; /* the pool's cgroup; root.dir_fd -1: none */
 	struct leaves leaves;
-	bool memory;			/* leaves have memory.* files */
-	bool managed;			/* a service manager cleans up after us */
-	char oom_score_adj[16];		/* what we were started with */
+	bool memory;		/* leaves have memory.* files */
+	bool managed;		/* a service manager cleans up after us */
+	char oom_score_adj[16]; /* what we were started with */
 
 	struct socket *sockets;
 	size_t n_sockets;
-	char *socket_names;		/* LISTEN_FDNAMES */
+	char *socket_names; /* LISTEN_FDNAMES */
 	struct leaving *leaving;
 	size_t n_leaving;
 
-	struct relaunch *relaunch;	/* a reload is being prepared */
+	struct relaunch *relaunch; /* a reload is being prepared */
 	sd_event_source *relaunch_done;
-	struct outfit *pending;		/* it is, and its template boots */
+	struct outfit *pending; /* it is, and its template boots */
 
-	char runtime[88];		/* directory of the pool's sockets: "/pressure-N"
+	char runtime[88]; /* directory of the pool's sockets: "/pressure-N"
 					 * fits behind it in a sun_path */
 	char notify_path[108];
 	int notify_fd;
 	struct control_server *control;
 	struct control_client *stop_client;
-	usec_t stop_deadline_usec;	/* the queue is served no longer than this */
+	usec_t stop_deadline_usec; /* the queue is served no longer than this */
 
 	struct limits limits;
-	usec_t limits_read_usec;	/* 0: they may have changed since */
+	usec_t limits_read_usec; /* 0: they may have changed since */
 	int limitwatch_fd;
 	sd_event_source *limit_changes;
 	struct policy *policy;
 	struct slot_seen *seen;
 	struct decision decision;
 
-	struct template *template;	/* forks now, or boots first; NULL: workers are executed */
-	struct template *successor;	/* of a reload, until it is ready */
+	struct template
+		*template; /* forks now, or boots first; NULL: workers are executed */
+	struct template *successor; /* of a reload, until it is ready */
 	struct leaf *template_leaf;
 	int template_output_fd;
-	unsigned template_failures;	/* in a row */
+	unsigned template_failures; /* in a row */
 	sd_event_source *template_retry;
 
 	struct slot *slots;
-	unsigned n_slots;		/* slots in use */
+	unsigned n_slots; /* slots in use */
 	unsigned capacity;
-	unsigned target;		/* workers wanted */
+	unsigned target; /* workers wanted */
 	struct worker *workers;
 	struct trim_under_way trim;
 	struct predecessor predecessor;
@@ -242,12 +246,12 @@ struct supervisor {
 	struct upgrade upgrade;
 
 	struct stall pool_stall, host_stall;
-	uint64_t own_stall_total_usec;	/* the pool's, when the host last reported */
+	uint64_t own_stall_total_usec; /* the pool's, when the host last reported */
 
 	sd_event_source *step, *timer, *notify, *stop_timer;
 	sd_event_source *orphans;
 	bool futile_told;
-	unsigned infeasible_told;	/* bits of enum infeasible, with these settings: */
+	unsigned infeasible_told; /* bits of enum infeasible, with these settings: */
 	struct limits infeasible_limits;
 	unsigned infeasible_target;
 	unsigned told_serving, told_target; /* last STATUS= */
@@ -454,8 +458,8 @@ int listeners_known(const struct supervisor *s, struct socket **ret, size_t *ret
 /* Fills in the sockets of o, whose config and launch are there: those that stay, and those that
  * were bound for it, which move over. 0, CONFIG_BAD with err->text, or -ENOMEM; then too,
  * listeners_drop() is the caller's. */
-int listeners_gather(const struct supervisor *s, struct relaunch_result *found, struct outfit *o,
-		     struct config_error *err);
+int listeners_gather(const struct supervisor *s, struct relaunch_result *found,
+		     struct outfit *o, struct config_error *err);
 /* Closes those of them that are not in use. */
 void listeners_drop(const struct supervisor *s, struct outfit *o);
 /* Makes them the ones in use; what is not among them leaves. 0 or -ENOMEM: nothing has changed. */
@@ -487,7 +491,8 @@ void stop_if_empty(struct supervisor *s);
 
 /* Tries the program that is installed now, and has it take our place when it passes. client: waits
  * for the outcome, or NULL. Returns NULL, or why not (static). */
-const char *upgrade_begin(struct supervisor *s, struct control_client *client, bool reload);
+const char *upgrade_begin(struct supervisor *s, struct control_client *client,
+			  bool reload);
 /* Whether the program that runs is no longer the one that is installed. */
 bool upgrade_is_due(const struct supervisor *s);
 /* No more: the pool stops. */

@@ -62,11 +62,14 @@ static int on_patience_over(sd_event_source *source, uint64_t usec, void *userda
 	if (!t->aborted) {
 		/* As a worker's: it says where it hangs first. */
 		t->aborted = true;
-		journal_problem(0, 0, "The template is neither ready nor gone in time: it is aborted");
+		journal_problem(
+			0, 0,
+			"The template is neither ready nor gone in time: it is aborted");
 		(void)syscall(SYS_pidfd_send_signal, t->pidfd, SIGABRT, NULL, 0);
-		supervisor_arm(s, &t->deadline,
-			       usec_add(supervisor_now(s), s->config->restart_abort_grace),
-			       on_patience_over, t);
+		supervisor_arm(
+			s, &t->deadline,
+			usec_add(supervisor_now(s), s->config->restart_abort_grace),
+			on_patience_over, t);
 		return 0;
 	}
 	kill_template(t);
@@ -106,7 +109,8 @@ static void forked(struct supervisor *s, const struct template_answer *a)
 	}
 	w->pid = a->pid;
 	w->pidfd = pidfd;
-	w->report->step = SPAWN_UNDER_WAY; /* the template's word; clone3 is not to blame later */
+	w->report->step =
+		SPAWN_UNDER_WAY; /* the template's word; clone3 is not to blame later */
 	(void)worker_born(w);
 }
 
@@ -180,7 +184,8 @@ static int on_answer(sd_event_source *source, int fd, uint32_t events, void *use
 		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
 		t->ready = false;
 		if (r == -EPIPE)
-			supervisor_arm(s, &t->deadline, usec_add(supervisor_now(s), LEAVE_USEC),
+			supervisor_arm(s, &t->deadline,
+				       usec_add(supervisor_now(s), LEAVE_USEC),
 				       on_patience_over, t);
 		else
 			kill_template(t);
@@ -203,17 +208,20 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void retry_later(struct supervisor *s)
 {
-	usec_t wait = USEC_PER_SEC << (s->template_failures < 5 ? s->template_failures : 5);
+	usec_t wait = USEC_PER_SEC
+		      << (s->template_failures < 5 ? s->template_failures : 5);
 
 	s->template_failures++;
 	supervisor_arm(s, &s->template_retry,
-		       usec_add(supervisor_now(s), wait < RETRY_MAX_USEC ? wait : RETRY_MAX_USEC),
+		       usec_add(supervisor_now(s),
+				wait < RETRY_MAX_USEC ? wait : RETRY_MAX_USEC),
 		       on_retry, s);
 }
 
 static void report_template_end(const struct template *t, const siginfo_t *si)
 {
-	const char *how = si->si_code == CLD_EXITED ? "exited with status" : "died of signal";
+	const char *how =
+		si->si_code == CLD_EXITED ? "exited with status" : "died of signal";
 
 	if (t->report->step > SPAWN_UNDER_WAY)
 		journal_problem(0, -t->report->error, "The template %s",
@@ -291,8 +299,9 @@ static char **make_argv(const struct launch *launch, const char *purpose)
 		return NULL;
 	with[0] = argv[0];
 	with[1] = launch->template_adapter;
-	with[2] = (char *)(launch->preload_mode == CONFIG_PRELOAD_APP ? "--preload=app"
-									  : "--preload=server");
+	with[2] =
+		(char *)(launch->preload_mode == CONFIG_PRELOAD_APP ? "--preload=app"
+								    : "--preload=server");
 	with[3] = (char *)purpose;
 	memcpy(with + (purpose ? 4 : 3), argv + 2, (n - 2) * sizeof(*with));
 	return with;
@@ -315,8 +324,8 @@ static void prepare_template_leaf(struct supervisor *s)
 int template_watch(struct template *t, usec_t deadline_usec)
 {
 	struct supervisor *s = t->supervisor;
-	int r = sd_event_add_child_pidfd(s->event, &t->child, t->pidfd, WEXITED, on_template_exit,
-					 t);
+	int r = sd_event_add_child_pidfd(s->event, &t->child, t->pidfd, WEXITED,
+					 on_template_exit, t);
 
 	if (r >= 0)
 		r = sd_event_add_io(s->event, &t->answers, t->fd, EPOLLIN, on_answer, t);
@@ -402,7 +411,8 @@ int template_start(struct supervisor *s)
 	if (s->template_output_fd < 0)
 		s->template_output_fd = record_open_output(0);
 	r = start(s, &present,
-		  s->phase == PHASE_STARTING && s->template_failures == 0 ? "--start" : NULL,
+		  s->phase == PHASE_STARTING && s->template_failures == 0 ? "--start"
+									  : NULL,
 		  &s->template);
 	if (r < 0) {
 		journal_problem(0, r, "Cannot start the template: workers are executed");
@@ -456,7 +466,8 @@ void template_end(struct supervisor *s)
 	t->ended = true;
 	(void)template_tell(t->fd, "end");
 	(void)shutdown(t->fd, SHUT_WR);
-	supervisor_arm(s, &t->deadline, usec_add(supervisor_now(s), LEAVE_USEC), on_patience_over, t);
+	supervisor_arm(s, &t->deadline, usec_add(supervisor_now(s), LEAVE_USEC),
+		       on_patience_over, t);
 }
 
 void template_dismiss(struct supervisor *s)

@@ -26,7 +26,8 @@ static void end(struct supervisor *s)
 	supervisor_wake(s);
 }
 
-static void note(struct worker *w, const struct trim_answer *answer, usec_t now, usec_t took)
+static void note(struct worker *w, const struct trim_answer *answer, usec_t now,
+		 usec_t took)
 {
 	struct trim_story *t = &w->trims;
 	const struct trim_under_way *trim = &w->supervisor->trim;
@@ -55,8 +56,10 @@ static void conclude(struct worker *w, const struct trim_answer *answer)
 	/* Its own word, but no lock was held for longer than we waited. */
 	if (answer)
 		policy_note_trim_hold(s->policy, w->slot->number - 1, before,
-				      answer->hold_usec < took ? answer->hold_usec : took);
-	policy_note_trimmed(s->policy, w->slot->number - 1, now, before, w->usage_bytes, took);
+				      answer->hold_usec < took ? answer->hold_usec
+							       : took);
+	policy_note_trimmed(s->policy, w->slot->number - 1, now, before, w->usage_bytes,
+			    took);
 	note(w, answer, now, took);
 	journal_worker_trimmed(&(struct journal_trim){
 		.worker = w->slot->number,
@@ -71,7 +74,8 @@ static void conclude(struct worker *w, const struct trim_answer *answer)
 							    : TRIMTAB_ALLOCATOR_UNKNOWN),
 		.verified = w->leaf && w->leaf->memory,
 	});
-	answer_trim(w->slot, NULL, before, w->usage_bytes, answer ? answer->worked_usec : took);
+	answer_trim(w->slot, NULL, before, w->usage_bytes,
+		    answer ? answer->worked_usec : took);
 	end(s);
 }
 
@@ -118,7 +122,8 @@ int trim_ask(struct worker *w, enum reason reason)
 		return -ENOTCONN;
 	observe_worker(w);
 	if (w->hello)
-		r = trimpage_request(&w->page, w->pid, operations_of(s->config), GC_WAIT_MSEC);
+		r = trimpage_request(&w->page, w->pid, operations_of(s->config),
+				     GC_WAIT_MSEC);
 	if (r < 0) {
 		/* Busy: it still owes the answer to an earlier request that was given up. Else it runs
 		 * another program now, or is ending. */
@@ -142,7 +147,8 @@ void trim_look(struct worker *w)
 {
 	if (w->hello)
 		(void)trimpage_request(&w->page, w->pid,
-				       operations_of(w->supervisor->config) | TRIMTAB_OP_LOOK,
+				       operations_of(w->supervisor->config) |
+					       TRIMTAB_OP_LOOK,
 				       LOOK_WAIT_MSEC);
 }
 
@@ -151,7 +157,8 @@ static void conclude_unasked(struct worker *w, uint64_t before, const char *why)
 	struct supervisor *s = w->supervisor;
 
 	observe_worker(w);
-	policy_note_trimmed_late(s->policy, w->slot->number - 1, supervisor_now(s), w->usage_bytes);
+	policy_note_trimmed_late(s->policy, w->slot->number - 1, supervisor_now(s),
+				 w->usage_bytes);
 	journal_trim_unasked(w->slot->number, w->pid, why, before, w->usage_bytes);
 	supervisor_wake(s);
 }

@@ -45,7 +45,8 @@ static int find_program(const struct arguments *a, char *path, size_t size)
 	char *rest = copy, *dir;
 
 	if (strchr(name, '/'))
-		return (size_t)snprintf(path, size, "%s", name) < size ? 0 : -ENAMETOOLONG;
+		return (size_t)snprintf(path, size, "%s", name) < size ? 0
+								       : -ENAMETOOLONG;
 	while (copy && (dir = strsep(&rest, ":"))) {
 		int n = snprintf(path, size, "%s/%s", *dir ? dir : ".", name);
 
@@ -60,8 +61,8 @@ bool upgrade_is_due(const struct supervisor *s)
 	char path[PATH_MAX];
 	struct stat ours, theirs;
 
-	return find_program(s->arguments, path, sizeof(path)) == 0 && stat(path, &theirs) == 0 &&
-	       stat("/proc/self/exe", &ours) == 0 &&
+	return find_program(s->arguments, path, sizeof(path)) == 0 &&
+	       stat(path, &theirs) == 0 && stat("/proc/self/exe", &ours) == 0 &&
 	       (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino);
 }
 
@@ -70,14 +71,16 @@ static bool is_as_tried(const struct upgrade *u, const char *path)
 	struct stat st;
 
 	return stat(path, &st) == 0 && st.st_dev == u->device && st.st_ino == u->inode &&
-	       st.st_ctim.tv_sec == u->changed.tv_sec && st.st_ctim.tv_nsec == u->changed.tv_nsec;
+	       st.st_ctim.tv_sec == u->changed.tv_sec &&
+	       st.st_ctim.tv_nsec == u->changed.tv_nsec;
 }
 
 /* ---- the state as a file ---- */
 
 static int state_file(const struct state *state)
 {
-	auto_close int fd = memfd_create("trimtab-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	auto_close int fd =
+		memfd_create("trimtab-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	FILE *out = fd < 0 ? NULL : fdopen(dup(fd), "w");
 	int r;
 
@@ -147,8 +150,8 @@ static void reply(struct supervisor *s, struct json_object *answer)
 		json_object_put(answer);
 }
 
-__attribute__((format(printf, 2, 3)))
-static void refuse(struct supervisor *s, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void refuse(struct supervisor *s,
+							 const char *format, ...)
 {
 	bool reload_follows = s->upgrade.reload;
 	char why[512];
@@ -171,7 +174,8 @@ void upgrade_forget(struct supervisor *s)
 	if (s->upgrade.asked_usec == 0)
 		return;
 	if (s->upgrade.pid > 0)
-		(void)kill(s->upgrade.pid, SIGKILL); /* not reaped yet: on_orphan() will */
+		/* Not reaped yet: on_orphan() will. */
+		(void)kill(s->upgrade.pid, SIGKILL);
 	s->upgrade.reload = false;
 	refuse(s, "the pool stops");
 }
@@ -274,7 +278,8 @@ static int on_trial_end(sd_event_source *source, const siginfo_t *si, void *user
 		       si->si_status, said[0] ? ": " : "", said);
 		return 0;
 	}
-	journal_pool("upgrading", "The pool %s goes from trimtab " TRIMTAB_VERSION " to %s",
+	journal_pool("upgrading",
+		     "The pool %s goes from trimtab " TRIMTAB_VERSION " to %s",
 		     s->config->pool_name, said + strlen(UPGRADE_PASSED));
 	u->pid = 0;
 	u->pidfd = close_fd(u->pidfd);
@@ -293,7 +298,8 @@ static int on_trial_hangs(sd_event_source *source, uint64_t usec, void *userdata
 
 	(void)source;
 	(void)usec;
-	(void)kill(s->upgrade.pid, SIGKILL); /* not reaped yet: its end is reported as any */
+	/* Not reaped yet: its end is reported as any. */
+	(void)kill(s->upgrade.pid, SIGKILL);
 	return 0;
 }
 
@@ -312,7 +318,8 @@ static char **trial_environment(void)
 		bool leave_out = false;
 
 		for (size_t k = 0; k < ELEMENTS(not_its); k++)
-			leave_out |= strncmp(environ[i], not_its[k], strlen(not_its[k])) == 0;
+			leave_out |=
+				strncmp(environ[i], not_its[k], strlen(not_its[k])) == 0;
 		if (!leave_out)
 			env[kept++] = environ[i];
 	}
@@ -343,7 +350,8 @@ static int arrange_files(posix_spawn_file_actions_t *actions, const struct state
 {
 	const int fds[] = { state_fd, state->pool->config_fd, state->pool->policy_fd,
 			    state->pool->description_fd };
-	int r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	int r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null",
+						 O_RDONLY, 0);
 
 	for (size_t i = 0; r == 0 && i < ELEMENTS(fds); i++)
 		if (fds[i] >= 0) /* onto itself: that takes CLOEXEC away */
@@ -355,8 +363,9 @@ static int arrange_files(posix_spawn_file_actions_t *actions, const struct state
 	return -r;
 }
 
-static int spawn_trial(const struct supervisor *s, const char *path, const struct state *state,
-		       int state_fd, int answer_fd, pid_t *ret_pid)
+static int spawn_trial(const struct supervisor *s, const char *path,
+		       const struct state *state, int state_fd, int answer_fd,
+		       pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -412,12 +421,13 @@ static int watch_trial(struct supervisor *s)
 
 	u->pidfd = (int)syscall(SYS_pidfd_open, u->pid, 0);
 	r = u->pidfd < 0 ? -errno
-			 : sd_event_add_child_pidfd(s->event, &u->child, u->pidfd, WEXITED,
-						    on_trial_end, s);
+			 : sd_event_add_child_pidfd(s->event, &u->child, u->pidfd,
+						    WEXITED, on_trial_end, s);
 	if (r >= 0)
-		supervisor_arm(s, &u->deadline,
-			       usec_add(supervisor_now(s), s->config->restart_boot_timeout),
-			       on_trial_hangs, s);
+		supervisor_arm(
+			s, &u->deadline,
+			usec_add(supervisor_now(s), s->config->restart_boot_timeout),
+			on_trial_hangs, s);
 	return r;
 }
 
@@ -444,7 +454,8 @@ static int try_program(struct supervisor *s)
 	return r;
 }
 
-const char *upgrade_begin(struct supervisor *s, struct control_client *client, bool reload_follows)
+const char *upgrade_begin(struct supervisor *s, struct control_client *client,
+			  bool reload_follows)
 {
 	int r;
 
@@ -465,9 +476,10 @@ const char *upgrade_begin(struct supervisor *s, struct control_client *client, b
 	record_notify_manager("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, time_now_usec());
 	r = try_program(s);
 	if (r < 0) {
-		s->upgrade.client = NULL; /* it gets our return value, */
+		s->upgrade.client = NULL;  /* it gets our return value, */
 		s->upgrade.reload = false; /* and so does reload() */
-		refuse(s, "the installed program cannot be tried: %s", strerrordesc_np(-r));
+		refuse(s, "the installed program cannot be tried: %s",
+		       strerrordesc_np(-r));
 		return "the installed program cannot be tried; the log says why";
 	}
 	return NULL;
@@ -483,8 +495,8 @@ int upgrade_read(int fd, struct state *ret, struct config_error *err)
 	int r = read_file(fd, STATE_SIZE_MAX, &text, &n);
 
 	if (r < 0) {
-		(void)snprintf(err->text, sizeof(err->text), "descriptor %d is no state: %s", fd,
-			       strerrordesc_np(-r));
+		(void)snprintf(err->text, sizeof(err->text),
+			       "descriptor %d is no state: %s", fd, strerrordesc_np(-r));
 		return r;
 	}
 	r = state_read(text, n, ret, &problem);
@@ -540,7 +552,8 @@ int upgrade_configure(const struct state *state, struct config **ret_config,
 	if (r == 0)
 		r = config_validate(c, err);
 	if (r == 0 && state->pool->description_fd >= 0)
-		r = read_file(state->pool->description_fd, STATE_SIZE_MAX, &description, &n);
+		r = read_file(state->pool->description_fd, STATE_SIZE_MAX, &description,
+			      &n);
 	if (r == 0)
 		r = launch_new(c, description, -1, ret_launch, err);
 	if (r == 0)
@@ -555,13 +568,17 @@ void upgrade_done(struct supervisor *s, const struct state *state)
 	usec_t now = time_now_usec();
 
 	journal_pool("upgraded",
-		     "trimtab " TRIMTAB_VERSION " took the place of %s: %zu workers go on, and were "
+		     "trimtab " TRIMTAB_VERSION
+		     " took the place of %s: %zu workers go on, and were "
 		     "not watched for %s",
-		     p->version, state->n_worker, format_usec(usec_sub(now, p->left_usec)).s);
+		     p->version, state->n_worker,
+		     format_usec(usec_sub(now, p->left_usec)).s);
 	record_notify_manager("READY=1");
 	if (answer) {
-		json_object_object_add(answer, "from", json_object_new_string(p->version));
-		json_object_object_add(answer, "version", json_object_new_string(TRIMTAB_VERSION));
+		json_object_object_add(answer, "from",
+				       json_object_new_string(p->version));
+		json_object_object_add(answer, "version",
+				       json_object_new_string(TRIMTAB_VERSION));
 	}
 	if (p->client_fd >= 0 && s->control)
 		s->upgrade.client = control_adopt(s->control, p->client_fd);

@@ -46,8 +46,9 @@ static void put_plan(struct json_object *o, struct supervisor *s, const struct s
 	put_number(o, "trim_at_bytes", outlook.mark_bytes);
 	put_signed(o, "growth_bytes_per_sec", outlook.rate_bytes_per_sec);
 	put_number(o, "restart_in_usec",
-		   outlook.restart_usec == USEC_NEVER ? UINT64_MAX
-						      : usec_sub(outlook.restart_usec, now));
+		   outlook.restart_usec == USEC_NEVER
+			   ? UINT64_MAX
+			   : usec_sub(outlook.restart_usec, now));
 	put_text(o, "restart_reason",
 		 outlook.restart_usec == USEC_NEVER ? NULL : reason_text(outlook.reason));
 	put_bool(o, "held", outlook.held);
@@ -88,7 +89,8 @@ static void put_wake(struct json_object *o, int signal_number, enum trimtab_wake
 	char text[16] = "futex";
 
 	if (waits == TRIMTAB_WAKE_SIGNAL && signal_number >= SIGRTMIN)
-		(void)snprintf(text, sizeof(text), "SIGRTMIN+%d", signal_number - SIGRTMIN);
+		(void)snprintf(text, sizeof(text), "SIGRTMIN+%d",
+			       signal_number - SIGRTMIN);
 	else if (waits == TRIMTAB_WAKE_SIGNAL)
 		(void)snprintf(text, sizeof(text), "SIG%s", sigabbrev_np(signal_number));
 	put_text(o, "wake", waits ? text : NULL);
@@ -99,7 +101,8 @@ static void put_known(struct json_object *o, const char *key, uint64_t value)
 	put_number(o, key, value > 0 ? value : UINT64_MAX);
 }
 
-static struct json_object *describe_last_trim(struct supervisor *s, const struct trim_story *t)
+static struct json_object *describe_last_trim(struct supervisor *s,
+					      const struct trim_story *t)
 {
 	struct json_object *o;
 
@@ -183,7 +186,8 @@ static struct json_object *describe_pool(struct supervisor *s)
 	unsigned n_serving = 0;
 
 	for (unsigned i = 0; i < s->n_slots; i++)
-		n_serving += s->slots[i].worker && s->slots[i].worker->state == WORKER_SERVING;
+		n_serving +=
+			s->slots[i].worker && s->slots[i].worker->state == WORKER_SERVING;
 	put_text(o, "name", s->config->pool_name);
 	put_text(o, "runs", s->launch->what);
 	put_number(o, "supervisor_pid", (uint64_t)getpid());
@@ -241,18 +245,22 @@ static struct json_object *trim(struct supervisor *s, unsigned number,
 		return control_error("worker %u is trimming just now; try again",
 				     s->trim.worker->slot->number);
 	if (r == -EBUSY)
-		return control_error("worker %u has not answered an earlier request", number);
+		return control_error("worker %u has not answered an earlier request",
+				     number);
 	if (r == -ENOTCONN)
-		return control_error("worker %u does not take trim requests: its program is static, "
-				     "or libtrimtab-preload.so is off or did not load", number);
+		return control_error(
+			"worker %u does not take trim requests: its program is static, "
+			"or libtrimtab-preload.so is off or did not load",
+			number);
 	if (r < 0)
-		return control_error("worker %u cannot be asked: %s", number, strerrordesc_np(-r));
+		return control_error("worker %u cannot be asked: %s", number,
+				     strerrordesc_np(-r));
 	slot->trim_client = client;
 	return NULL;
 }
 
-void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes, uint64_t after_bytes,
-		 usec_t took_usec)
+void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes,
+		 uint64_t after_bytes, usec_t took_usec)
 {
 	struct control_client *client = TAKE(slot->trim_client);
 	struct json_object *reply;
@@ -260,7 +268,8 @@ void answer_trim(struct slot *slot, const char *error, uint64_t before_bytes, ui
 	if (!client)
 		return;
 	if (error) {
-		control_reply(client, control_error("worker %u: %s", slot->number, error));
+		control_reply(client,
+			      control_error("worker %u: %s", slot->number, error));
 		return;
 	}
 	reply = control_ok();
@@ -280,7 +289,8 @@ static struct json_object *recycle(struct supervisor *s, unsigned number,
 	if (!slot || slot->retire)
 		return control_error("there is no worker %u", number);
 	if (slot->recycle_client)
-		return control_error("worker %u is being replaced for somebody else", number);
+		return control_error("worker %u is being replaced for somebody else",
+				     number);
 	slot->recycled_pid = slot->worker ? slot->worker->pid : 0;
 	slot->recycle_client = client;
 	slot->wish = WISH_OPERATOR;
@@ -296,7 +306,8 @@ void answer_recycle(struct slot *slot, const char *error)
 	if (!client)
 		return;
 	if (error) {
-		control_reply(client, control_error("worker %u: %s", slot->number, error));
+		control_reply(client,
+			      control_error("worker %u: %s", slot->number, error));
 		return;
 	}
 	reply = control_ok();

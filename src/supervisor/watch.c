@@ -18,7 +18,8 @@
 #define PRESSURE_BURST 2
 
 /* Writes a limit of the leaf unless it is what was written last. */
-static void write_limit(struct worker *w, const char *file, uint64_t bytes, uint64_t *last)
+static void write_limit(struct worker *w, const char *file, uint64_t bytes,
+			uint64_t *last)
 {
 	int r;
 
@@ -72,7 +73,8 @@ static void raise_tripwire(struct worker *w)
 	report_raise(w, charged, was);
 }
 
-static int on_memory_event(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int on_memory_event(sd_event_source *source, int fd, uint32_t events,
+			   void *userdata)
 {
 	struct worker *w = userdata;
 	struct cgroup_events now;
@@ -80,7 +82,8 @@ static int on_memory_event(sd_event_source *source, int fd, uint32_t events, voi
 
 	(void)events;
 	if (r != 0) {
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* the leaf is gone */
+		/* The leaf is gone. */
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
 		return 0;
 	}
 	if (now.high > w->high_events) {
@@ -100,8 +103,8 @@ static void add_events(struct worker *w)
 	if (r >= 0)
 		(void)sd_event_source_set_priority(w->events, PRIORITY_MEMORY);
 	else
-		journal_problem(w->slot->number, r, "Cannot watch the memory of worker %u",
-				w->slot->number);
+		journal_problem(w->slot->number, r,
+				"Cannot watch the memory of worker %u", w->slot->number);
 }
 
 static void watch_events(struct worker *w)
@@ -158,15 +161,16 @@ static int on_stall(sd_event_source *source, int fd, uint32_t events, void *user
 
 	(void)fd;
 	if (events & EPOLLERR) {
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* died with its cgroup */
+		/* Died with its cgroup. */
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
 		return 0;
 	}
 	grown = stalled_since(stall, &avg10);
 	if (grown == 0 || (stall == &s->host_stall && is_our_own(s, grown)))
 		return 0;
 	stall->reported_usec = supervisor_now(s);
-	journal_pressure(stall->scope, stall->worker ? stall->worker->slot->number : 0, grown,
-			 avg10);
+	journal_pressure(stall->scope, stall->worker ? stall->worker->slot->number : 0,
+			 grown, avg10);
 	supervisor_wake(s);
 	return 0;
 }
@@ -198,7 +202,8 @@ static void watch_stall(struct stall *stall)
 	struct psi psi;
 
 	if (stall->fd >= 0)
-		stall->total_usec = psi_read_fd(stall->fd, &psi) < 0 ? 0 : psi.some_total_usec;
+		stall->total_usec =
+			psi_read_fd(stall->fd, &psi) < 0 ? 0 : psi.some_total_usec;
 	add_stall(stall);
 }
 
@@ -232,7 +237,8 @@ void watch_worker(struct worker *w)
 	watch_stall(&w->stall);
 }
 
-static int on_limit_change(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int on_limit_change(sd_event_source *source, int fd, uint32_t events,
+			   void *userdata)
 {
 	struct supervisor *s = userdata;
 
@@ -255,11 +261,12 @@ static void watch_limits(struct supervisor *s)
 	if (r == -ENOENT)
 		return;
 	if (r == 0)
-		r = sd_event_add_io(s->event, &s->limit_changes, s->limitwatch_fd, EPOLLIN,
-				    on_limit_change, s);
+		r = sd_event_add_io(s->event, &s->limit_changes, s->limitwatch_fd,
+				    EPOLLIN, on_limit_change, s);
 	if (r < 0)
-		journal_problem(0, r, "Cannot watch the limits of the pool: a new one is "
-				      "followed late");
+		journal_problem(0, r,
+				"Cannot watch the limits of the pool: a new one is "
+				"followed late");
 }
 
 void watch_pool(struct supervisor *s)

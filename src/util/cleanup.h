@@ -10,19 +10,19 @@
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 
 /* The value of a pointer, which is NULL afterwards. */
-#define TAKE(ptr)                              \
-	({                                     \
+#define TAKE(ptr)                               \
+	({                                      \
 		__typeof__(ptr) taken_ = (ptr); \
-		(ptr) = NULL;                  \
-		taken_;                        \
+		(ptr) = NULL;                   \
+		taken_;                         \
 	})
 
 /* The value of a descriptor, which is -1 afterwards. */
-#define TAKE_FD(fd)              \
-	({                       \
+#define TAKE_FD(fd)                \
+	({                         \
 		int taken_ = (fd); \
-		(fd) = -1;       \
-		taken_;          \
+		(fd) = -1;         \
+		taken_;            \
 	})
 
 /* Keeps errno: a destructor must not change what its function is about to report. */

@@ -38,7 +38,8 @@ static inline struct text format_usec(usec_t usec)
 	else if (usec < USEC_PER_SEC)
 		(void)snprintf(t.s, sizeof(t.s), "%" PRIu64 " ms", usec / USEC_PER_MSEC);
 	else if (usec < 2 * USEC_PER_MIN)
-		(void)snprintf(t.s, sizeof(t.s), "%.1f s", (double)usec / (double)USEC_PER_SEC);
+		(void)snprintf(t.s, sizeof(t.s), "%.1f s",
+			       (double)usec / (double)USEC_PER_SEC);
 	else if (usec < 2 * USEC_PER_HOUR)
 		(void)snprintf(t.s, sizeof(t.s), "%" PRIu64 " min", usec / USEC_PER_MIN);
 	else

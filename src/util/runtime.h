@@ -9,7 +9,8 @@
  * service manager, /run/trimtab for root, $XDG_RUNTIME_DIR/trimtab, or /tmp/trimtab-UID. */
 static inline void runtime_directory(char *path, size_t size)
 {
-	const char *given = getenv("RUNTIME_DIRECTORY"), *user = getenv("XDG_RUNTIME_DIR");
+	const char *given = getenv("RUNTIME_DIRECTORY"),
+		   *user = getenv("XDG_RUNTIME_DIR");
 
 	if (given && given[0] == '/') {
 		size_t n = 0;

@@ -5,7 +5,7 @@
 
 struct unix_owner {
 	mode_t mode;
-	uid_t uid;	/* (uid_t)-1: leave it */
+	uid_t uid; /* (uid_t)-1: leave it */
 	gid_t gid;
 };
 

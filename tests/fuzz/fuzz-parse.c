@@ -19,7 +19,7 @@
 	} while (0)
 
 /* No number that an input is likely to spell out: 90 was, in a list that had the key twice. */
-#define UNTOUCHED	     UINT64_C(0x5aa5c33c96690ff1)
+#define UNTOUCHED    UINT64_C(0x5aa5c33c96690ff1)
 #define UNTOUCHED_32 UINT32_C(0x5aa5c33d)
 
 static bool is_within(const char *p, const char *text)

@@ -29,7 +29,9 @@ Test(cgroup, cpu_time)
 	auto_close int fd = openat(leaf.dir_fd, "cpu.stat", O_WRONLY | O_CREAT, 0600);
 	uint64_t usec = 7;
 
-	cr_assert_geq(dprintf(fd, "usage_usec 123456\nuser_usec 100000\nsystem_usec 23456\n"), 0);
+	cr_assert_geq(
+		dprintf(fd, "usage_usec 123456\nuser_usec 100000\nsystem_usec 23456\n"),
+		0);
 	cr_assert_eq(cgroup_read_cpu(leaf.dir_fd, &usec), 0);
 	cr_assert_eq(usec, 123456);
 }

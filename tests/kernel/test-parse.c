@@ -413,12 +413,14 @@ Test(parse, cpu_ticks)
 {
 	uint64_t ticks = 7;
 
-	cr_assert_eq(parse_cpu_ticks("7 (a) b) R 1 2 3 4 5 6 7 8 9 10 40 2 0", &ticks), 0);
+	cr_assert_eq(parse_cpu_ticks("7 (a) b) R 1 2 3 4 5 6 7 8 9 10 40 2 0", &ticks),
+		     0);
 	cr_assert_eq(ticks, 42);
 	cr_assert_eq(parse_cpu_ticks("7 (a) R 1 2 3 4 5 6 7 8 9 10 40", &ticks), -EINVAL);
-	cr_assert_eq(parse_cpu_ticks("7 (a) R 1 2 3 4 5 6 7 8 9 10 18446744073709551615 1 ",
-				     &ticks),
-		     -ERANGE);
+	cr_assert_eq(
+		parse_cpu_ticks("7 (a) R 1 2 3 4 5 6 7 8 9 10 18446744073709551615 1 ",
+				&ticks),
+		-ERANGE);
 	cr_assert_eq(ticks, 42);
 }
 

@@ -30,14 +30,18 @@ static struct notify parsed(const char *text)
 static bool says_nothing(const struct notify *n)
 {
 	return !n->ready && !n->stopping && !n->watchdog && !n->watchdog_trigger &&
-	       !n->hello && !n->done && !n->late && !n->plain && !n->max_requests && !n->boot_error && !n->status;
+	       !n->hello && !n->done && !n->late && !n->plain && !n->max_requests &&
+	       !n->boot_error && !n->status;
 }
 
 Test(notify_parse, requests)
 {
 	static const char *const bad[] = {
-		"X_TRIMTAB_REQUESTS=",	 "X_TRIMTAB_REQUESTS=-1", "X_TRIMTAB_REQUESTS= 1",
-		"X_TRIMTAB_REQUESTS=1x", "X_TRIMTAB_REQUESTS=18446744073709551615",
+		"X_TRIMTAB_REQUESTS=",
+		"X_TRIMTAB_REQUESTS=-1",
+		"X_TRIMTAB_REQUESTS= 1",
+		"X_TRIMTAB_REQUESTS=1x",
+		"X_TRIMTAB_REQUESTS=18446744073709551615",
 		"X_TRIMTAB_REQUESTS=99999999999999999999",
 	};
 

@@ -681,7 +681,8 @@ Test(socket, arrivals_can_be_let_in_again)
 	p.fd = late; /* its SYN is sent again */
 	cr_assert_eq(poll(&p, 1, 60000), 1);
 	check_served(s.fd, &late, 1);
-	cr_assert_eq(socket_resume_arrivals(&path), -EOPNOTSUPP, "its path is gone for good");
+	cr_assert_eq(socket_resume_arrivals(&path), -EOPNOTSUPP,
+		     "its path is gone for good");
 	socket_close(&s, true);
 	socket_close(&path, true);
 }

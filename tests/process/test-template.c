@@ -42,7 +42,8 @@ Test(template, is_told_one_packet_a_word)
 
 	cr_assert_eq(template_tell(ours, "exit %d %u %d", 4711, 3u, -9), 0);
 	cr_assert_eq(template_tell(ours, "end"), 0);
-	cr_assert_eq(recv(theirs, text, sizeof(text), MSG_DONTWAIT), (ssize_t)strlen("exit 4711 3 -9"));
+	cr_assert_eq(recv(theirs, text, sizeof(text), MSG_DONTWAIT),
+		     (ssize_t)strlen("exit 4711 3 -9"));
 	cr_assert_arr_eq(text, "exit 4711 3 -9", strlen("exit 4711 3 -9"));
 	cr_assert_eq(recv(theirs, text, sizeof(text), MSG_DONTWAIT), 3);
 }

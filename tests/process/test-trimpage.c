@@ -164,8 +164,9 @@ Test(trimpage, a_look_gives_way)
 	struct trim_answer answer;
 
 	come_alive(TRIMTAB_WAKE_FUTEX);
-	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM | TRIMTAB_OP_LOOK, 0),
-		     0);
+	cr_assert_eq(
+		trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM | TRIMTAB_OP_LOOK, 0),
+		0);
 	cr_assert_eq(trimpage_request(&page, getpid(), TRIMTAB_OP_TRIM, 0), 0);
 	cr_assert_eq(atomic_load(&page.page->operations), TRIMTAB_OP_TRIM);
 	atomic_store(&page.page->done, 1);
@@ -267,7 +268,8 @@ Test(trimpage, has_a_word_for_each_state_of_pymalloc)
 {
 	for (uint32_t i = 0; i <= TRIMTAB_PYMALLOC_SELF_TEST; i++)
 		for (uint32_t k = 0; k < i; k++)
-			cr_assert_str_neq(trimpage_pymalloc_text(i), trimpage_pymalloc_text(k));
+			cr_assert_str_neq(trimpage_pymalloc_text(i),
+					  trimpage_pymalloc_text(k));
 }
 
 Test(trimpage, tells_whether_the_helper_is_there)
@@ -276,7 +278,8 @@ Test(trimpage, tells_whether_the_helper_is_there)
 
 	come_alive(TRIMTAB_WAKE_SIGNAL);
 	cr_assert(trimpage_has_helper(&page, getpid()));
-	cr_assert_not(trimpage_has_helper(&page, getppid()), "a thread of another process");
+	cr_assert_not(trimpage_has_helper(&page, getppid()),
+		      "a thread of another process");
 	for (size_t i = 0; i < ELEMENTS(tids); i++) {
 		atomic_store(&page.page->helper_tid, tids[i]);
 		cr_assert_not(trimpage_has_helper(&page, getpid()), "%d", tids[i]);
@@ -405,7 +408,8 @@ Test(trimpage, is_mapped_again_by_another_program)
 
 Test(trimpage, only_a_sealed_page_is_mapped)
 {
-	struct trimpage next = { .fd = memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING) };
+	struct trimpage next = { .fd = memfd_create("other",
+						    MFD_CLOEXEC | MFD_ALLOW_SEALING) };
 
 	cr_assert_eq(ftruncate(next.fd, TRIMTAB_PAGE_SIZE), 0);
 	cr_expect_eq(trimpage_resume(&next), -EBADF, "it could be cut under us");

@@ -55,8 +55,9 @@ Test(journal, limits)
 	expect("TRIMTAB_WORKER_MAX_BYTES", "134217728");
 	expect("TRIMTAB_TRIM_AT_BYTES", "100663296");
 	expect("TRIMTAB_BUDGET_BYTES", "671088640");
-	expect_message("4 workers of at most 128.0 MiB each, trimmed from 96.0 MiB on; budget "
-		       "640.0 MiB");
+	expect_message(
+		"4 workers of at most 128.0 MiB each, trimmed from 96.0 MiB on; budget "
+		"640.0 MiB");
 }
 
 Test(journal, start)
@@ -164,9 +165,10 @@ Test(journal, black_box)
 	expect("TRIMTAB_TRIM_AGO_USEC", "600000000");
 	expect("TRIMTAB_BEFORE_BYTES", "136314880");
 	expect("TRIMTAB_AFTER_BYTES", "94371840");
-	expect_message("Worker 3 (pid 4711) before its restart, 3 h 0 min old: 100.0 MiB of "
-		       "200.0 MiB, 120.0 MiB resident, 90.0 MiB private; 2 trims, the last "
-		       "10 min ago: 130.0 MiB -> 90.0 MiB; reload");
+	expect_message(
+		"Worker 3 (pid 4711) before its restart, 3 h 0 min old: 100.0 MiB of "
+		"200.0 MiB, 120.0 MiB resident, 90.0 MiB private; 2 trims, the last "
+		"10 min ago: 130.0 MiB -> 90.0 MiB; reload");
 }
 
 Test(journal, black_box_of_the_dead)
@@ -191,8 +193,9 @@ Test(journal, black_box_of_the_dead)
 	expect("TRIMTAB_STALLED_AGO_USEC", "(none)");
 	expect("TRIMTAB_BEFORE_BYTES", "(none)");
 	expect("TRIMTAB_REQUESTS", "(none)");
-	expect_message("Worker 1 (pid 7) as last seen, 1.0 s old: 1.0 MiB of no limit; never "
-		       "trimmed; oom-worker");
+	expect_message(
+		"Worker 1 (pid 7) as last seen, 1.0 s old: 1.0 MiB of no limit; never "
+		"trimmed; oom-worker");
 }
 
 Test(journal, trim)
@@ -297,8 +300,9 @@ Test(journal, the_end_of_a_hold)
 	expect("TRIMTAB_HELD", "0");
 	expect("TRIMTAB_USEC", "5300000");
 	expect("TRIMTAB_AT_MOST_USEC", "(none)");
-	expect_message("Worker 3 (pid 4711) is no longer slowed, after 5.3 s: forecast to reach "
-		       "its limit");
+	expect_message(
+		"Worker 3 (pid 4711) is no longer slowed, after 5.3 s: forecast to reach "
+		"its limit");
 }
 
 Test(journal, a_decision)

@@ -631,8 +631,9 @@ Test(record, a_log_that_does_not_keep_up_is_not_held)
 	/* More than the pipe to the test takes, which reads nothing meanwhile. */
 	(void)fcntl(output_fd, F_SETPIPE_SZ, 4096);
 	for (int i = 0; i < RING; i++)
-		write_simple(LOG_INFO, "0123456789 0123456789 0123456789 0123456789 0123456789 "
-				       "0123456789 0123456789 0123456789 0123456789 0123456789");
+		write_simple(LOG_INFO,
+			     "0123456789 0123456789 0123456789 0123456789 0123456789 "
+			     "0123456789 0123456789 0123456789 0123456789 0123456789");
 	cr_expect_eq(record_hold(), -ETIMEDOUT);
 	output_await_lines(RING);
 	cr_expect_eq(record_hold(), 0, "it keeps up again");
