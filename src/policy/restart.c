@@ -12,6 +12,8 @@
 /* No closer look than this at a deadline ahead. */
 #define LOOK_MIN_USEC USEC_PER_SEC
 
+#define NO_SLOT UINT32_MAX
+
 usec_t policy_lead_usec(const struct policy *p, const struct limits *limits)
 {
 	usec_t boot = p->boot_usec ? p->boot_usec : BOOT_GUESS_USEC;
@@ -161,31 +163,29 @@ static const struct plan_entry *pick(const struct round *r, usec_t gap)
 	return hard_start(r, gap) >= usec_add(r->now, gap) ? &r->entries[0] : NULL;
 }
 
-/* The slot that keeps others from their turn: it is being replaced, or it is down. */
-static bool find_blocking(const struct round *r, uint32_t *ret)
+/* The slot that keeps others from their turn: it is being replaced, or it is down. NO_SLOT: none. */
+static uint32_t find_blocking(const struct round *r)
 {
-	bool found = false;
+	uint32_t down = NO_SLOT;
 
 	for (uint32_t i = 0; i < r->n_slots; i++) {
 		const struct slot_seen *seen = &r->seen->slots[i];
 
 		if (seen->retire)
 			continue;
-		if (r->p->slots[i].restarting) {
-			*ret = i;
-			return true;
-		}
-		if (!found && !slot_serves(seen->phase)) {
-			*ret = i;
-			found = true;
-		}
+		if (r->p->slots[i].restarting)
+			return i;
+		if (down == NO_SLOT && !slot_serves(seen->phase))
+			down = i;
 	}
-	return found;
+	return down;
 }
 
 /* Those whose time has come wait for this one. */
 static void tell_blocked(struct round *r, uint32_t other)
 {
+	if (other == NO_SLOT)
+		return;
 	for (size_t i = 0; i < r->n_entries; i++) {
 		const struct plan_entry *e = &r->entries[i];
 		struct outlook *o = &r->p->slots[e->slot].outlook;
@@ -201,11 +201,9 @@ static void give_restart(struct round *r, const struct plan_entry *e, usec_t gap
 {
 	enum action_kind kind = kind_of_restart(r, e->slot);
 	struct action *a;
-	uint32_t other;
 
 	if (!service_allows(r, kind)) {
-		if (find_blocking(r, &other))
-			tell_blocked(r, other);
+		tell_blocked(r, find_blocking(r));
 		return; /* what stands in the way ends with an event */
 	}
 	a = round_give(r, kind, e->reason, e->slot);
@@ -259,7 +257,6 @@ void restart_decide_plan(struct round *r)
 	usec_t last = r->p->restarted ? r->p->last_restart_usec : USEC_NEVER;
 	const struct plan_entry *e;
 	struct plan plan;
-	uint32_t other;
 	usec_t turn;
 
 	r->entries = policy_entries(r->p);
@@ -271,8 +268,8 @@ void restart_decide_plan(struct round *r)
 	r->p->outlook.n_planned = (uint32_t)r->n_entries;
 	turn = r->p->restarted ? usec_add(last, plan.gap_usec) : 0;
 	tell_outlooks(r, turn, plan.gap_usec);
-	if (r->n_restarting > 0 && find_blocking(r, &other))
-		tell_blocked(r, other);
+	if (r->n_restarting > 0)
+		tell_blocked(r, find_blocking(r));
 	wake_for_plan(r);
 	e = pick(r, plan.gap_usec);
 	if (!e)

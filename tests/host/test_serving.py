@@ -47,8 +47,8 @@ class Gunicorn(Case):
         self.assertEqual(events.count("start"), 2)
         self.assertEqual(events.count("ready"), 2)
         self.assertEqual(events.count("exit"), 2)
-        self.assertEqual([record["TRIMTAB_STATE"] for record in pool.find("pool")][-3:],
-                         ["ready", "stopping", "stopped"])
+        self.assertEqual([record["TRIMTAB_STATE"] for record in pool.find("pool")][-4:],
+                         ["ready", "signal", "stopping", "stopped"])
         for record in pool.find("exit"):
             self.assertEqual(record["TRIMTAB_CAUSE"], "asked")
         ready = pool.find("ready", worker=1)[0]
