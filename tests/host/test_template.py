@@ -2,138 +2,118 @@
 import json
 import os
 import signal
-import tempfile
 import unittest
-from pathlib import Path
 
-from hostpool import HostPool, free_port, wait_gone
-from vmtest import Load, ask
+from pools import Case, Load, until
 
 BROKEN = "import no_such_module_anywhere\n"
 GOOD = """
-import os, threading
+import json, os
 LOADED_BY = os.getpid()
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [b'{"pid": %d, "loaded_by": %d}' % (os.getpid(), LOADED_BY)]
+    return [json.dumps({"pid": os.getpid(), "loaded_by": LOADED_BY}).encode()]
 """
 
 
-class Folder:
-    """An application of the test's own, which it can break."""
-
-    def __enter__(self):
-        self._folder = tempfile.TemporaryDirectory()
-        self.write(GOOD)
-        return self
-
-    def __exit__(self, *exception):
-        self._folder.cleanup()
-
-    def write(self, text):
-        (Path(self._folder.name) / "app.py").write_text(text)
-
-    def pool(self, mode, port, *arguments, **settings):
-        return HostPool("gunicorn", "-b", f"127.0.0.1:{port}", "--chdir", self._folder.name,
-                        *arguments, "app:app",
-                        **{"pool.preload": mode, "restart.min-gap-floor": "0s", **settings})
-
-
-class Template(unittest.TestCase):
-    def test_server_does_not_load_the_application(self):
-        port = free_port()
-        with Folder() as folder, folder.pool("server", port, "-w", "2") as pool:
-            pids = pool.serving(2)
-            answer = ask(("127.0.0.1", port), "/")
-            self.assertIn(answer["pid"], pids.values())
-            self.assertEqual(answer["loaded_by"], answer["pid"])
-            self.assertEqual(pool.stop(), 0, pool.text)
-            self.assertEqual(wait_gone(pids.values()), [])
-
-    def test_app_is_loaded_once_and_shared(self):
-        port = free_port()
-        with Folder() as folder, folder.pool("app", port, "-w", "2") as pool:
-            pids = pool.serving(2)
-            answer = ask(("127.0.0.1", port), "/")
-            self.assertIn(answer["pid"], pids.values())
-            self.assertNotIn(answer["loaded_by"], pids.values())
-
-    def test_gunicorns_preload_app_means_app(self):
-        port = free_port()
-        with Folder() as folder:
-            with HostPool("gunicorn", "-b", f"127.0.0.1:{port}", "--chdir",
-                          folder._folder.name, "--preload", "-w", "1", "app:app") as pool:
-                pids = pool.serving(1)
-                answer = ask(("127.0.0.1", port), "/")
-                self.assertNotEqual(answer["loaded_by"], pids[1])
-
-    def test_a_killed_worker_is_replaced_and_a_killed_template_too(self):
-        port = free_port()
-        with Folder() as folder, folder.pool("server", port, "-w", "2") as pool:
-            pids = pool.serving(2)
-            os.kill(pids[1], signal.SIGKILL)
-            self.assertEqual(pool.wait("exit", TRIMTAB_PID=pids[1])["TRIMTAB_CAUSE"], "signal")
-            pool.wait("ready", count=3)
-            template = next(r["MESSAGE"] for r in pool.all("pool", TRIMTAB_STATE="template"))
-            template = int(template.split("pid ")[1].split(")")[0])
-            with Load(("127.0.0.1", port), pause=0) as load:
-                os.kill(template, signal.SIGKILL)
-                pool.wait("problem")
-                # Meanwhile a worker is executed, and then there is a template again.
-                pool.ctl("recycle", "2")
-                pool.wait("pool", count=2, TRIMTAB_STATE="template")
-                pool.ctl("recycle", "1")
-            load.expect_no_failure()
-            self.assertEqual(pool.stop(), 0, pool.text)
-
-    def test_an_application_that_does_not_load_ends_the_first_start(self):
-        with Folder() as folder:
-            folder.write(BROKEN)
-            with folder.pool("app", free_port(), "-w", "2") as pool:
-                self.assertEqual(pool.ended(), 3, pool.text)
-                self.assertIn("no_such_module_anywhere", pool.text)
-
-    def test_a_reload_that_does_not_load_changes_nothing(self):
-        port = free_port()
-        with Folder() as folder, folder.pool("app", port, "-w", "2") as pool:
-            pids = pool.serving(2)
-            with Load(("127.0.0.1", port), pause=0) as load:
-                folder.write(BROKEN)
-                pool.ctl("reload")
-                pool.wait("config", TRIMTAB_ACCEPTED=0)
-                self.assertEqual(pool.pids(), pids)
-                folder.write(GOOD)
-                pool.ctl("reload")
-                pool.wait("ready", count=4)
-            load.expect_no_failure()
-            self.assertEqual(set(pool.serving(2).values()) & set(pids.values()), set())
-
-    def test_workers_share_what_the_template_loaded(self):
-        with HostPool.gunicorn("-w", "4", port=free_port(), **{"pool.preload": "app"}) as pool:
-            shared = private(pool.serving(4).values())
-        with HostPool.gunicorn("-w", "4", port=free_port(), **{"pool.preload": "none"}) as pool:
-            alone = private(pool.serving(4).values())
-        self.assertLess(shared * 2, alone)
-
-    def test_trims_reach_forked_workers(self):
-        port = free_port()
-        with HostPool.gunicorn("-w", "2", "-k", "gthread", "--threads", "2", port=port,
-                               **{"pool.preload": "app"}) as pool:
-            pids = pool.serving(2)
-            fat = ask(("127.0.0.1", port), "/fragment?mb=100")
-            done = json.loads(pool.ctl("--json", "trim", str(fat["worker"])))
-            self.assertLess(done["after_bytes"] * 2, done["before_bytes"])
-            self.assertEqual(pool.pids(), pids)
-
-
-def private(pids):
+def private_kib(pids):
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Private_"):
-                total += int(line.split()[1])
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            total += sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
     return total
 
+
+class Template(Case):
+    """An application of the test's own, which it can break."""
+
+    def setUp(self):
+        super().setUp()
+        self.write("app.py", GOOD)
+
+    def start(self, *words, sets=()):
+        return self.pool("gunicorn", "-b", "127.0.0.1:0", "--chdir", self.directory, *words,
+                         "app:app", sets=("restart.min-gap=0s", *sets))
+
+    def serving(self, pool, n_workers):
+        """{worker: pid} as soon as so many serve."""
+        pool.wait_ready()
+        return until(lambda: len(pool.workers()) == n_workers and pool.workers(),
+                     f"{n_workers} workers serve")
+
+    def test_server_does_not_load_the_application(self):
+        pool = self.start("-w", "2", sets=["pool.preload=server"])
+        pids = self.serving(pool, 2).values()
+        answer = pool.get().json
+        self.assertIn(answer["pid"], pids)
+        self.assertEqual(answer["loaded_by"], answer["pid"])
+        self.assertEqual(pool.stop(), 0)
+        self.assert_left_nothing(pool)
+
+    def check_loaded_once(self, pool):
+        pids = self.serving(pool, 2).values()
+        answer = pool.get().json
+        self.assertIn(answer["pid"], pids)
+        self.assertNotIn(answer["loaded_by"], pids)
+
+    def test_app_is_loaded_once_and_shared(self):
+        self.check_loaded_once(self.start("-w", "2", sets=["pool.preload=app"]))
+
+    def test_gunicorns_preload_app_means_app(self):
+        self.check_loaded_once(self.start("-w", "2", "--preload"))
+
+    def test_a_killed_worker_is_replaced_and_a_killed_template_too(self):
+        pool = self.start("-w", "2", sets=["pool.preload=server"])
+        pids = self.serving(pool, 2)
+        os.kill(pids[1], signal.SIGKILL)
+        self.assertEqual(pool.wait("exit", pid=pids[1])["TRIMTAB_CAUSE"], "signal")
+        pool.wait_ready(3)
+        message = pool.wait("pool", state="template")["MESSAGE"]
+        with Load(pool.address) as load:
+            os.kill(int(message.split("pid ")[1].split(")")[0]), signal.SIGKILL)
+            pool.wait("problem")
+            # Meanwhile a worker is executed, and then there is a template again.
+            pool.ctl("recycle", "2")
+            pool.wait("pool", count=2, state="template")
+            pool.ctl("recycle", "1")
+        self.assertEqual(load.failures, [])
+        self.assertEqual(pool.stop(), 0)
+
+    def test_an_application_that_does_not_load_ends_the_first_start(self):
+        self.write("app.py", BROKEN)
+        pool = self.start("-w", "2", sets=["pool.preload=app"])
+        self.assertEqual(pool.wait_exit(), 3, pool.log())
+        self.assertIn("no_such_module_anywhere", pool.log())
+
+    def test_a_reload_that_does_not_load_changes_nothing(self):
+        pool = self.start("-w", "2", sets=["pool.preload=app"])
+        pids = self.serving(pool, 2)
+        with Load(pool.address) as load:
+            self.write("app.py", BROKEN)
+            pool.ctl("reload")
+            pool.wait("config", accepted=0)
+            self.assertEqual(pool.workers(), pids)
+            self.write("app.py", GOOD)
+            pool.ctl("reload")
+            pool.wait_ready(4)
+        self.assertEqual(load.failures, [])
+        self.assertFalse(set(self.serving(pool, 2).values()) & set(pids.values()))
+
+    def test_workers_share_what_the_template_loaded(self):
+        used = {}
+        for preload in ("app", "none"):
+            pool = self.gunicorn("-w", "4", sets=[f"pool.preload={preload}"])
+            used[preload] = private_kib(self.serving(pool, 4).values())
+        self.assertLess(used["app"] * 2, used["none"])
+
+    def test_trims_reach_forked_workers(self):
+        pool = self.gunicorn("-w", "2", "-k", "gthread", "--threads", "2",
+                             sets=["pool.preload=app"])
+        pids = self.serving(pool, 2)
+        fat = pool.get("/fragment?mb=100").json
+        done = json.loads(pool.ctl("--json", "trim", fat["worker"]).stdout)
+        self.assertLess(done["after_bytes"] * 2, done["before_bytes"])
+        self.assertEqual(pool.workers(), pids)
 
 
 if __name__ == "__main__":

@@ -439,6 +439,31 @@ class Replacement(Case):
             self.assertEqual(record["TRIMTAB_CAUSE"], "asked")
 
 
+class Degraded(Case):
+    """Without any cgroup: the same program, on the figures of /proc."""
+
+    def test_says_so_and_does_everything(self):
+        pool = self.gunicorn("-w", "2", "-k", "gthread", "--threads", "4",
+                             sets=("cgroup.use=no", *QUICK)).wait_ready(2)
+        pool.wait("pool", state="degraded")
+        self.assertIsNone(pool.cgroup())
+        pids = until(lambda: len(pool.workers()) == 2 and pool.workers(), "both serve")
+        fat = pool.get("/fragment?mb=100").json
+        done = json.loads(pool.ctl("--json", "trim", fat["worker"]).stdout)
+        self.assertGreater(done["before_bytes"], 100 << 20)
+        self.assertLess(done["after_bytes"], done["before_bytes"] / 2)
+        with Load(pool.address) as load:
+            pool.ctl("recycle", "1")
+        self.assertEqual(load.failures, [])
+        self.assertEqual(pool.workers()[2], pids[2])
+        os.kill(pids[2], signal.SIGKILL)
+        end = pool.wait("exit", pid=pids[2])
+        self.assertEqual((end["TRIMTAB_CAUSE"], end["TRIMTAB_STATUS"]), ("signal", "9"))
+        pool.wait_ready(4)
+        self.assertEqual(pool.stop(), 0)
+        self.assert_left_nothing(pool)
+
+
 class Trim(Case):
     def test_a_bloated_worker(self):
         """Freed heap that malloc keeps goes back: less than half is left, the same process."""
