@@ -563,6 +563,7 @@ def live(worker, server, heartbeat, notifier):
         worker.log.info("Worker exiting (pid: %s)", worker.pid)
         notifier.settle()
         say_goodbye(worker, server)
+        end_at_once_when_asked_again()
 
 
 def serve(worker, server):
@@ -603,6 +604,15 @@ def say_goodbye(worker, server):
         worker.cfg.worker_exit(server, worker)
     except Exception:
         worker.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
+
+
+def end_at_once_when_asked_again():
+    """Keep the class's handlers, which raise SystemExit, out of the interpreter's last steps.
+
+    Nothing catches it there: it would be printed with a traceback, as something gone wrong.
+    """
+    for number in (signal.SIGQUIT, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
 
 
 # ---- describing a configuration

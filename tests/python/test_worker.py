@@ -226,6 +226,24 @@ class Configuration(Case):
         self.assertEqual(worker.stop(signal.SIGABRT), 1)
         self.assertEqual(self.read("hooks").split()[-2:], ["worker_abort", "worker_exit"])
 
+    def test_quit_finds_the_interpreter_at_its_end(self):
+        # A thread of the application's that the interpreter waits for before it ends.
+        self.write("gunicorn.conf.py", "import threading, app\n"
+                   "def linger():\n"
+                   "    threading.main_thread().join()\n"
+                   "    app.gate('leaving')\n"
+                   "def post_worker_init(worker):\n"
+                   "    threading.Thread(target=linger).start()\n")
+        gate = Gate(self, "leaving")
+        worker = self.worker("app:wsgi").ready()
+        worker.kill(signal.SIGTERM)
+        worker.wait_at(gate)
+        # Again where the interpreter was about to wait, but did not yet: it looks after that.
+        while not worker.has_ended(within_sec=0.2):
+            worker.kill(signal.SIGQUIT)
+        self.assertEqual(worker.wait_exit(), 0)
+        self.assertNotIn("Traceback", worker.log())
+
     def test_environment_of_gunicorn(self):
         os.mkdir(self.path("library"))
         os.mkdir(self.path("site"))
