@@ -303,6 +303,16 @@ Test(signal, application_takes_the_signal_over)
 	say_about_signal(&driver, "restart-handler");
 	assert_application_gets_its_own(&driver);
 	cr_assert_eq(driver.page->n_plain_trims, 0);
+	driver_stop(&driver);
+}
+
+/* Few, so that none comes to the helper while the main thread is busy with another: it would turn
+ * to the futex, and arm nothing. */
+Test(signal, application_ignores_the_signal_and_resets_it)
+{
+	struct driver driver = start();
+
+	cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM));
 	say_about_signal(&driver, "ignore");
 	cr_assert_eq(kill(driver.pid, SIGUSR2), 0);
 	trim_often(&driver);
