@@ -26,6 +26,7 @@
 enum {
 	DESCRIPTION_MAX = 1 << 20,
 	DESCRIBE_PRINTED = 64, /* the adapter's status for --version and its like */
+	DESCRIBE_KILLED = 128, /* and the number of the signal */
 };
 
 /* ---- finding files ---- */
@@ -184,8 +185,8 @@ static int run(char *const *argv, char *const *env, const char *directory, usec_
 		if (r < 0)
 			(void)kill(pid, SIGKILL);
 		(void)waitpid(pid, &status, 0);
-		*ret_status =
-			WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		*ret_status = WIFEXITED(status) ? WEXITSTATUS(status)
+						: DESCRIBE_KILLED + WTERMSIG(status);
 	}
 	(void)close(fds[0]);
 	return r;
@@ -350,9 +351,18 @@ static int ask_gunicorn(struct launch *l, const struct config *c, size_t n_words
 	free(argv);
 	(void)environment_free(env);
 	if (r == -ETIMEDOUT)
-		return config_blame(
+		(void)config_blame(
 			c, KEY_pool_gunicorn, 0, err,
-			"gunicorn's configuration did not load within boot-timeout");
+			"gunicorn's configuration did not load within "
+			"[restart] boot-timeout; raise that if it needs longer");
+	if (r == 0 && status > DESCRIBE_KILLED) {
+		(void)config_blame(c, KEY_pool_gunicorn, 0, err,
+				   "the process that loads gunicorn's configuration was "
+				   "killed by signal %d",
+				   status - DESCRIBE_KILLED);
+		r = -EIO;
+	}
+	/* Not LAUNCH_BAD: it may go well the next time. */
 	if (r < 0)
 		return r;
 	if (status == DESCRIBE_PRINTED) {

@@ -46,9 +46,10 @@ enum {
 };
 
 /* Resolves everything. description: that of an earlier launch, to go by it instead of asking
- * gunicorn; or NULL. Returns 0 and *ret, a positive outcome above, or -errno. What gunicorn says of
- * its own configuration goes to stderr as it is. It is given up, -ECANCELED, when cancel_fd becomes
- * readable; -1: never. */
+ * gunicorn; or NULL. Returns 0 and *ret, a positive outcome above, or -errno, with err->text where
+ * that says more: -ETIMEDOUT, gunicorn's configuration took longer than boot-timeout; -EIO, the
+ * process that loaded it was killed. What gunicorn says of its own configuration goes to stderr as
+ * it is. It is given up, -ECANCELED, when cancel_fd becomes readable; -1: never. */
 int launch_new(const struct config *c, const char *description, int cancel_fd,
 	       struct launch **ret, struct config_error *err);
 

@@ -199,6 +199,18 @@ class Hangs(Case):
                             for r in pool.records), pool.log())
         self.assert_left_nothing(pool)
 
+    def test_a_configuration_may_load_the_next_time(self):
+        # Not 2, after which the packaged unit stays down.
+        for does, says in (("signal.pause()", "boot-timeout"),
+                           ("signal.raise_signal(9)", "killed by signal 9")):
+            with self.subTest(does):
+                self.write("gunicorn.conf.py", f"import signal\n{does}\n")
+                pool = self.pool("gunicorn", "-b", "127.0.0.1:0", "app:app",
+                                 cwd=self.directory,
+                                 sets=("restart.ready-after=1s", "restart.boot-timeout=2s"))
+                self.assertEqual(pool.wait_exit(), 1)
+                self.assertIn(says, pool.log())
+
 
 class Told(Case):
     def test_what_has_no_effect_is_named_at_the_start_and_by_check(self):
