@@ -32,6 +32,9 @@ Messages, each one datagram:
     X_TRIMTAB=max-requests      once, in place of gunicorn's exit; it goes on serving
     X_TRIMTAB=boot-error STATUS= [ERRNO=]   it ends before it served; last traceback line
     X_TRIMTAB_REQUESTS=N        beside WATCHDOG, STOPPING and max-requests, where known
+    X_TRIMTAB_STAYS=1           beside READY: SIGWINCH, before it drains, has it stay behind
+    X_TRIMTAB=kept STATUS=      it has drained, accepts nothing, and waits for its end: one more
+                                SIGTERM, SIGINT or SIGQUIT, or the supervisor's
 
 Exit status: as gunicorn's workers (0 stopped, 1 configuration or abort, 2 arguments, 3 failed
 to boot, 4 no such application object, 255 failed after boot), save that a worker which ends
@@ -44,8 +47,11 @@ import time
 import traceback
 from collections import deque
 from random import randint
+from select import POLLIN
+from select import poll as Poll  # bound now, like the socket: gevent replaces those in the modules
 from socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM
-from socket import socket as Socket  # bound now: gevent replaces the one in the module
+from socket import socket as Socket
+from stat import S_ISSOCK
 
 STATUS_CONFIG = 1
 STATUS_BOOT = 3
@@ -169,6 +175,7 @@ class Heartbeat:
         self._counted = 0
         self.ready = False
         self.stopping = False
+        self.stays = False
 
     def __getattr__(self, name):
         return getattr(self._tmp, name)
@@ -199,7 +206,8 @@ class Heartbeat:
         self.ready = True
         restore_backlog(self._worker)
         announce_stop_signals(self)
-        self._notifier.tell_surely("READY=1", status_line("Serving"))
+        stays = ["X_TRIMTAB_STAYS=1"] if listen_for_stay(self, self._worker) else []
+        self._notifier.tell_surely("READY=1", status_line("Serving"), *stays)
 
     def say_stopping(self):
         if not self.stopping:
@@ -283,6 +291,26 @@ def stop_handler(heartbeat, behind):
     return on_stop
 
 
+def listen_for_stay(heartbeat, worker):
+    """Have SIGWINCH say that the worker is to stay behind when it has drained.
+
+    gunicorn's workers ignore that signal. It is looked at after the drain and not before, so it does
+    not matter which of the two, it or SIGTERM, Python hears of first.
+    """
+    def on_stay(number, frame):
+        heartbeat.stays = True
+
+    ignored = (signal.SIG_DFL, signal.SIG_IGN, getattr(worker, "handle_winch", None))
+    if signal.getsignal(signal.SIGWINCH) not in ignored:
+        return False  # the application's own
+    try:
+        signal.signal(signal.SIGWINCH, on_stay)
+    except ValueError:
+        return False
+    signal.siginterrupt(signal.SIGWINCH, False)
+    return True
+
+
 def survive_second_stop(heartbeat):
     """Let newer uvicorn end with 0: after its drain it raises the signal once more.
 
@@ -351,6 +379,8 @@ class Server:
         self.LISTENERS = listeners
         self.pid, self.worker_age = pid, age
         self.address = app.cfg.address
+        # By what they are: in the end their numbers may be other files'.
+        self.listening = {os.fstat(listener.fileno()).st_ino for listener in listeners}
         self.num_workers = app.cfg.workers
         self.timeout = app.cfg.timeout
         self.proc_name = app.cfg.proc_name
@@ -563,6 +593,8 @@ def live(worker, server, heartbeat, notifier):
         worker.log.info("Worker exiting (pid: %s)", worker.pid)
         notifier.settle()
         say_goodbye(worker, server)
+        if heartbeat.stays:
+            stay(worker, server, notifier)
         end_at_once_when_asked_again()
 
 
@@ -604,6 +636,66 @@ def say_goodbye(worker, server):
         worker.cfg.worker_exit(server, worker)
     except Exception:
         worker.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
+
+
+# ---- staying behind
+
+ENDS_A_STAY = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
+
+def stay(worker, server, notifier):
+    """Wait, out of service, for a debugger to look and for somebody to end it.
+
+    All that a worker's exit does has been done but the interpreter's own end. Not signal.pause():
+    a signal that comes just before it would be slept through.
+    """
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    for number in ENDS_A_STAY:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    stop_listening(server.listening)
+    notifier.tell_surely("X_TRIMTAB=kept", status_line("Kept for a debugger"))
+    wait_for_end(woken, parent_fd(worker.ppid))
+    signal.set_wakeup_fd(-1)
+
+
+def stop_listening(inodes):
+    """Let go of the sockets, whoever holds them by now and however often.
+
+    A closed number might be closed again by its owner when it is another file's; this one stays
+    taken. shutdown() would end the socket for the other workers.
+    """
+    with open(os.devnull, "rb") as nothing:
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                status = os.fstat(int(name))
+            except OSError:
+                continue  # the list's own
+            if S_ISSOCK(status.st_mode) and status.st_ino in inodes:
+                os.dup2(nothing.fileno(), int(name), inheritable=False)
+
+
+def parent_fd(ppid):
+    """Readable once the supervisor is gone. None where any parent will do, or Python is before 3.9:
+    what else ends workers then, their death signal or the service manager, ends this one too."""
+    if isinstance(ppid, AnyParent) or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(ppid)
+    except OSError:
+        return None
+
+
+def wait_for_end(woken, parent):
+    poll = Poll()
+    poll.register(woken, POLLIN)
+    if parent is not None:
+        poll.register(parent, POLLIN)
+    while True:
+        ready = [fd for fd, _ in poll.poll()]
+        if parent in ready or ENDS_A_STAY.intersection(os.read(woken, 64)):
+            return
 
 
 def end_at_once_when_asked_again():
