@@ -3,7 +3,9 @@
     idle     memory (PSS) and wakeups of the process that supervises, over an idle minute
     replace  kill -9 of a worker to the next answer, median of several kills: what a small
              application takes, and the example (numpy) loaded before the fork in both
-    memory   (--memory) PSS of all processes with 16 workers of the example, after requests
+    memory   (--memory, and nothing else) PSS of all processes with 16 workers of an application
+             that has much to share (shelf.py), after 400 requests to each: trimtab with --preload,
+             to gunicorn without and with it
 
 Every figure comes in pairs and as a ratio: the machine is shared, and only the ratio travels.
 """
@@ -87,9 +89,9 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start_one(name, build, folder, workers, arguments):
+def start_one(name, build, folder, workers, arguments, app="app:app"):
     port = free_port()
-    words = ["-w", str(workers), "-b", "127.0.0.1:%d" % port] + arguments + ["app:app"]
+    words = ["-w", str(workers), "-b", "127.0.0.1:%d" % port] + arguments + [app]
     command = ["gunicorn"] + words
     if name == "trimtab":
         command = [build + "/src/trimtab", "--set", "pool.name=bench-%d" % port,
@@ -161,18 +163,20 @@ def serve_each(server, workers, requests):
     return answered
 
 
-def memory(build, folder, workers, requests):
-    """One after the other: 16 workers each, and sharing a kernel page cache changes no PSS."""
-    arguments = ["-k", "gthread", "--chdir", str(EXAMPLE)]
-    used = {}
-    for name, extra in (("trimtab", ["--preload"]), ("gunicorn", []), ("gunicorn", ["--preload"])):
-        server = start_one(name, build, folder, workers, arguments + extra)
-        serve_each(server, workers, requests)
-        used[name, bool(extra)] = server.whole_pss_mib()
-        server.stop()
-    for label, theirs in (("", False), (" --preload", True)):
-        row("all processes, %d workers, to gunicorn%s" % (workers, label),
-            used["trimtab", True], used["gunicorn", theirs], "MiB")
+def memory(build, folder, rounds, workers=16, requests=400):
+    """One after the other, and medians: what is shared with a page cache changes no PSS."""
+    arguments = ["--chdir", str(pathlib.Path(__file__).resolve().parent)]
+    kinds = {"trimtab --preload": ["--preload"], "gunicorn": [], "gunicorn --preload": ["--preload"]}
+    used = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind, extra in kinds.items():
+            server = start_one(kind.split()[0], build, folder, workers, arguments + extra, "shelf:app")
+            serve_each(server, workers, requests)
+            used[kind].append(server.whole_pss_mib())
+            server.stop()
+    for kind in ("gunicorn", "gunicorn --preload"):
+        row("all processes, %d workers, to %s" % (workers, kind),
+            statistics.median(used["trimtab --preload"]), statistics.median(used[kind]), "MiB")
 
 
 def main():
@@ -181,16 +185,17 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--idle", type=float, default=60, help="seconds to watch (60)")
     parser.add_argument("--kills", type=int, default=10, help="kills to take the median of (10)")
-    parser.add_argument("--memory", action="store_true",
-                        help="measure 16 workers of the example application too (a minute or two)")
+    parser.add_argument("--memory", type=int, nargs="?", const=3, metavar="ROUNDS",
+                        help="measure the memory of 16 workers instead, so many times (3)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "app.py").write_text(APP)
         print("%-46s %9s %9s  %-5s %s" % ("", "trimtab", "gunicorn", "", "   ratio"))
-        replace(options.build, folder, options.kills)
         if options.memory:
-            memory(options.build, folder, workers=16, requests=400)
+            memory(options.build, folder, options.memory)
+            return
+        replace(options.build, folder, options.kills)
         idle(options.build, folder, options.idle)
 
 
