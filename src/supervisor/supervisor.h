@@ -9,8 +9,9 @@
  *
  * crew.c holds the life of one worker from spawn to exit, watch.c what the kernel tells by itself,
  * trim.c the one trim that may be under way, verbs.c what operators ask, reload.c signals that
- * change the pool, parting.c what comes before a planned restart, setup.c everything between "configured" and "running", upgrade.c the change of
- * program in place and carry.c what it takes along. */
+ * change the pool, parting.c what comes before a planned restart, setup.c everything between
+ * "configured" and "running", upgrade.c the change of program in place and carry.c what it takes
+ * along. */
 #pragma once
 
 #include <stdbool.h>
@@ -67,7 +68,7 @@ struct stall {
 };
 
 /* One process, from spawn to its end. What is added to this or to the structs below and must outlive
- * an upgrade goes into process/state.def and carry.c too. */
+ * an upgrade goes into process/state.def and carry.c too (a test looks for it). */
 struct worker {
 	struct supervisor *supervisor;
 	struct slot *slot;
