@@ -10,7 +10,7 @@
 #include "util/cleanup.h"
 
 struct cursor {
-	char **argv;
+	char *const *argv;
 	int argc, at;
 };
 
@@ -187,7 +187,7 @@ static int parse_verb(struct cursor *c, struct arguments *a, const char **sets,
 	return 0;
 }
 
-int arguments_parse(int argc, char **argv, struct arguments *ret,
+int arguments_parse(int argc, char *const *argv, struct arguments *ret,
 		    struct config_error *err)
 {
 	struct cursor c = { argv, argc, 1 };

@@ -34,8 +34,9 @@ struct arguments {
 	char *words;	   /* gunicorn's or the command's words as one string */
 };
 
-/* Parses argv, which must outlive the result. Returns 0, or CONFIG_BAD with err->text. */
-int arguments_parse(int argc, char **argv, struct arguments *ret,
+/* Parses argv, which must outlive the result, and nothing else, so any thread may do it again.
+ * Returns 0, or CONFIG_BAD with err->text. */
+int arguments_parse(int argc, char *const *argv, struct arguments *ret,
 		    struct config_error *err);
 void arguments_done(struct arguments *a);
 

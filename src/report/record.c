@@ -417,6 +417,15 @@ static void flush_output(struct output *o)
 	o->used = 0;
 }
 
+/* Under the lock: the loop may be looking for the pipes that are left. */
+static void end_output(struct output *o, struct pollfd *p)
+{
+	pthread_mutex_lock(&g.lock);
+	p->fd = close_fd(p->fd); /* poll skips negative descriptors */
+	pthread_mutex_unlock(&g.lock);
+	flush_output(o);
+}
+
 /* Returns whether there was something to read. */
 static bool carry_output(struct output *o, struct pollfd *p)
 {
@@ -425,8 +434,7 @@ static bool carry_output(struct output *o, struct pollfd *p)
 	if (n <= 0) {
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return false;
-		p->fd = close_fd(p->fd); /* poll skips negative descriptors */
-		flush_output(o);
+		end_output(o, p);
 		return false;
 	}
 	o->used += (size_t)n;
@@ -611,6 +619,9 @@ int record_open(const char *pool, enum record_target target, enum record_format 
 	if (g.wake_fd < 0)
 		return -errno;
 
+	/* Read from the environment here, while the writer is not there to meet a change of it. */
+	tzset();
+
 	/* Signals belong to the event loop. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -681,11 +692,16 @@ void record_release(void)
 
 bool record_each_output(unsigned i, unsigned *ret_worker, int *ret_fd)
 {
-	if (i >= count_outputs())
-		return false;
-	*ret_worker = g.outputs[i]->worker;
-	*ret_fd = g.polls[i + 1].fd;
-	return true;
+	pthread_mutex_lock(&g.lock);
+
+	bool there = i < g.n_outputs;
+
+	if (there) {
+		*ret_worker = g.outputs[i]->worker;
+		*ret_fd = g.polls[i + 1].fd;
+	}
+	pthread_mutex_unlock(&g.lock);
+	return there;
 }
 
 int record_adopt_output(unsigned worker, int fd)

@@ -71,7 +71,7 @@ void record_notify_manager(const char *format, ...) __attribute__((format(printf
 int record_open_output(unsigned worker);
 
 /* The pipes that the writer reads, for whoever takes over: the i-th from 0, or false beyond the last.
- * *ret_fd is the writer's own, -1 when that one has ended. Only while it is held. */
+ * *ret_fd is the writer's own, -1 when that one has ended: at any time, unless the writer is held. */
 bool record_each_output(unsigned i, unsigned *ret_worker, int *ret_fd);
 
 /* Goes on reading such a pipe; fd is taken over. Returns 0 or -errno. */

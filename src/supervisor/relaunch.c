@@ -18,10 +18,12 @@
 /* All our memory is locked when it is first touched, and counts for that from the start. */
 enum { STACK_SIZE = 1 << 20 };
 
+enum { MAX_ENTRY = 1 << 20 }; /* of a user or a group */
+
 struct relaunch {
 	atomic_int owners;
 	int done_fd, cancel_fd;
-	const struct arguments *arguments;
+	char *const *argv;
 	bool bind;
 	struct socket *known;
 	size_t n_known;
@@ -72,6 +74,40 @@ bool relaunch_same_address(const struct socket *s, const struct socket_address *
 	return false;
 }
 
+/* The reentrant calls: a reload that was given up may still be in one of them. An entry may be of any
+ * length, a group of thousands, so the buffer grows until it fits. */
+static int find_group(const char *name, unsigned *ret)
+{
+	struct group g, *found = NULL;
+	int e = ERANGE;
+
+	for (size_t n = 1024; e == ERANGE && n <= MAX_ENTRY; n *= 2) {
+		auto_free char *buffer = malloc(n);
+
+		e = buffer ? getgrnam_r(name, &g, buffer, n, &found) : ENOMEM;
+	}
+	if (!found)
+		return e == 0 ? -ESRCH : -e;
+	*ret = found->gr_gid;
+	return 0;
+}
+
+static int find_user(const char *name, unsigned *ret)
+{
+	struct passwd p, *found = NULL;
+	int e = ERANGE;
+
+	for (size_t n = 1024; e == ERANGE && n <= MAX_ENTRY; n *= 2) {
+		auto_free char *buffer = malloc(n);
+
+		e = buffer ? getpwnam_r(name, &p, buffer, n, &found) : ENOMEM;
+	}
+	if (!found)
+		return e == 0 ? -ESRCH : -e;
+	*ret = found->pw_uid;
+	return 0;
+}
+
 static int number_or_name(const char *text, bool group, unsigned *ret)
 {
 	char *end;
@@ -84,17 +120,7 @@ static int number_or_name(const char *text, bool group, unsigned *ret)
 		*ret = (unsigned)n;
 		return 0;
 	}
-	if (group) {
-		const struct group *g = getgrnam(text);
-
-		*ret = g ? g->gr_gid : *ret;
-		return g ? 0 : -ESRCH;
-	}
-
-	const struct passwd *p = getpwnam(text);
-
-	*ret = p ? p->pw_uid : *ret;
-	return p ? 0 : -ESRCH;
+	return group ? find_group(text, ret) : find_user(text, ret);
 }
 
 int relaunch_socket_options(const struct config *c, const struct launch *l,
@@ -175,10 +201,23 @@ static int open_added(struct relaunch *r)
 
 /* ---- the thread ---- */
 
+/* Parsed again instead of borrowed: the supervisor's own are gone when it ends, and it does not wait
+ * for us then. */
+static int configure(char *const *argv, struct config **ret, struct config_error *err)
+{
+	CLEANUP(arguments_done) struct arguments a = { 0 };
+	int argc = 0, e;
+
+	while (argv[argc])
+		argc++;
+	e = arguments_parse(argc, argv, &a, err);
+	return e == 0 ? arguments_configure(&a, ret, err) : e;
+}
+
 static int prepare(struct relaunch *r)
 {
 	struct relaunch_result *found = &r->result;
-	int e = arguments_configure(r->arguments, &found->config, &found->err);
+	int e = configure(r->argv, &found->config, &found->err);
 
 	if (e == 0)
 		e = launch_new(found->config, NULL, r->cancel_fd, &found->launch,
@@ -200,8 +239,8 @@ static void *work(void *userdata)
 	return NULL;
 }
 
-int relaunch_new(const struct arguments *arguments, const struct socket *known,
-		 size_t n_known, bool bind, struct relaunch **ret)
+int relaunch_new(char *const *argv, const struct socket *known, size_t n_known, bool bind,
+		 struct relaunch **ret)
 {
 	struct relaunch *r = calloc(1, sizeof(*r));
 	pthread_attr_t detached;
@@ -211,7 +250,7 @@ int relaunch_new(const struct arguments *arguments, const struct socket *known,
 	if (!r)
 		return -ENOMEM;
 	atomic_init(&r->owners, 1);
-	r->arguments = arguments;
+	r->argv = argv;
 	r->bind = bind;
 	r->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -23,11 +23,11 @@ struct relaunch_result {
 	size_t n_added;
 };
 
-/* Starts it. known: the sockets that there are already, copied; bind: whether addresses count at
- * all (they do not where sockets were inherited). arguments must outlive it.
+/* Starts it. argv: of the process, which it parses again; known: the sockets that there are already, copied; bind: whether addresses count at
+ * all (they do not where sockets were inherited).
  * Returns 0 and *ret, or -errno. */
-int relaunch_new(const struct arguments *arguments, const struct socket *known,
-		 size_t n_known, bool bind, struct relaunch **ret);
+int relaunch_new(char *const *argv, const struct socket *known, size_t n_known, bool bind,
+		 struct relaunch **ret);
 
 /* Becomes readable when it is through. */
 int relaunch_fd(const struct relaunch *r);

@@ -368,7 +368,7 @@ static int begin(struct supervisor *s)
 	int r = listeners_known(s, &known, &n);
 
 	if (r == 0)
-		r = relaunch_new(s->arguments, known, n, !listeners_are_given(s),
+		r = relaunch_new(s->arguments->argv, known, n, !listeners_are_given(s),
 				 &s->relaunch);
 	if (r == 0)
 		r = sd_event_add_io(s->event, &s->relaunch_done, relaunch_fd(s->relaunch),

@@ -184,7 +184,6 @@ void upgrade_forget(struct supervisor *s)
 
 static int prepare_exec(struct supervisor *s, struct state *state, int *ret_fd)
 {
-	char number[16];
 	int r = carry_out(s, /* final= */ true, state), fd;
 
 	if (r < 0)
@@ -196,10 +195,27 @@ static int prepare_exec(struct supervisor *s, struct state *state, int *ret_fd)
 	r = state_each_fd(state, keep, NULL);
 	if (r == 0)
 		r = keep(fd, NULL);
-	(void)snprintf(number, sizeof(number), "%d", fd);
-	if (r == 0 && setenv(STATE_ENV, number, 1) < 0)
-		r = -ENOMEM;
 	return r;
+}
+
+/* Returns only when it failed, -errno. The environment is a copy: setenv(3) would change what the
+ * thread of a reload that was given up may be reading. */
+static int exec_with_state(const char *path, char *const *argv, int state_fd)
+{
+	char variable[sizeof(STATE_ENV) + 16];
+	auto_free char **env = NULL;
+	size_t n = 0;
+
+	while (environ[n])
+		n++;
+	env = calloc(n + 2, sizeof(*env));
+	if (!env)
+		return -ENOMEM;
+	memcpy(env, environ, n * sizeof(*env));
+	(void)snprintf(variable, sizeof(variable), STATE_ENV "=%d", state_fd);
+	env[n] = variable;
+	(void)execve(path, argv, env);
+	return -errno;
 }
 
 /* Returns only when it failed, and then with everything as it was. */
@@ -212,11 +228,8 @@ static int execute(struct supervisor *s, const char *path)
 	if (r < 0)
 		return r;
 	r = prepare_exec(s, &state, &fd);
-	if (r == 0) {
-		(void)execv(path, s->arguments->argv);
-		r = -errno;
-	}
-	(void)unsetenv(STATE_ENV);
+	if (r == 0)
+		r = exec_with_state(path, s->arguments->argv, fd);
 	(void)state_each_fd(&state, close_on_exec, NULL);
 	record_release();
 	return r;
