@@ -13,9 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Atomic, as the handler may run while the helper arms again: once the application has set the
+ * default disposition in between, one thread of it may still be on its way into ours. */
 static struct {
-	pid_t pid;
-	pid_t helper;
+	_Atomic pid_t pid;
+	_Atomic pid_t helper;
 	atomic_bool wanted;
 } plain;
 

@@ -140,7 +140,7 @@ void pymalloc_watch(void)
 	};
 
 	/* An interpreter that is up already has arenas that we would not know. */
-	if (!python_version() || python_is_running())
+	if (!python_is_there() || python_is_running())
 		return;
 	hook.allocate = dlsym(RTLD_DEFAULT, "PyObject_Malloc");
 	hook.release = dlsym(RTLD_DEFAULT, "PyObject_Free");
@@ -323,7 +323,7 @@ static enum trimtab_pymalloc run(void (*work)(void), unsigned wait_msec,
 				 struct pymalloc_result *ret)
 {
 	*ret = (struct pymalloc_result){ 0 };
-	if (!python_version())
+	if (!python_is_there())
 		return TRIMTAB_PYMALLOC_NO_PYTHON;
 	if (python_run_with_gil(work, wait_msec))
 		*ret = result;

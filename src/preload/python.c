@@ -89,7 +89,7 @@ static _Atomic uint32_t n_collections_asked, n_collections_ended;
 typedef void work_fn(void);
 
 static struct {
-	pid_t pid;
+	_Atomic pid_t pid;
 	_Atomic(work_fn *) work; /* asked for, not begun */
 	atomic_bool busy;	 /* there is a thread */
 	atomic_bool inside;	 /* the thread is in the interpreter, or about to be */
@@ -151,6 +151,11 @@ void python_detect(void)
 	api.complete = complete && api.is_finalizing;
 }
 
+bool python_is_there(void)
+{
+	return api.complete;
+}
+
 bool python_is_running(void)
 {
 	return api.complete && !atomic_load(&gil.ending) && api.Py_IsInitialized() &&
@@ -159,7 +164,7 @@ bool python_is_running(void)
 
 const char *python_version(void)
 {
-	return api.complete ? api.Py_GetVersion() : NULL;
+	return api.Py_GetVersion();
 }
 
 unsigned python_count_interpreters(void)

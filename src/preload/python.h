@@ -10,6 +10,9 @@
 /* Looks the C API up. From the constructor: a failing dlsym(3) allocates. */
 void python_detect(void);
 
+/* Whether the program has all of the C API that is used here. */
+bool python_is_there(void);
+
 /* True when an interpreter is there and neither starting nor ending. */
 bool python_is_running(void);
 
@@ -32,7 +35,7 @@ bool python_run_with_gil(void (*work)(void), unsigned wait_msec);
  * leave at once. */
 bool python_yield_gil(void);
 
-/* "3.11.2 (main, ...", or NULL without an interpreter. */
+/* "3.11.2 (main, ...". With the GIL: CPython writes it anew, into one buffer, at each call. */
 const char *python_version(void);
 
 /* How many interpreters there are; with the GIL. */
