@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -255,6 +256,17 @@ static long malloc_picoseconds(size_t size)
 	       1000 / ROUNDS;
 }
 
+/* Whether a block of that size is mapped by itself, as glibc does above its threshold. */
+static long is_mapped_by_itself(size_t size)
+{
+	size_t before = mallinfo2().hblks;
+	void *volatile block = malloc(size);
+	long mapped = mallinfo2().hblks > before;
+
+	free(block);
+	return mapped;
+}
+
 /* So that each of these system calls gives that answer, here or in all threads. */
 static int filter(const int *numbers, const uint32_t *answers, unsigned n, unsigned flags)
 {
@@ -384,6 +396,8 @@ static long obey(const char *line)
 		return presence_in_system();
 	if (strncmp(line, "speed ", 6) == 0)
 		return malloc_picoseconds(strtoul(line + 6, NULL, 10));
+	if (strncmp(line, "mapped ", 7) == 0)
+		return is_mapped_by_itself(strtoul(line + 7, NULL, 10));
 	if (strncmp(line, "setuid ", 7) == 0)
 		return setuid((uid_t)strtoul(line + 7, NULL, 10));
 	if (strcmp(line, "adopt") == 0)

@@ -269,6 +269,18 @@ Test(life, serves_behind_a_filter)
 	driver_stop(&driver);
 }
 
+/* A freed block of 128 KiB or more raises the limit from which blocks are mapped by themselves. */
+Test(life, limit_of_mapped_blocks_is_as_without)
+{
+	struct driver driver = start(&(struct driver_setup){ 0 });
+
+	assert_serves(&driver);
+	cr_assert_eq(driver_ask(&driver, "mapped 140000"), 1, "the library raised it");
+	/* That one did. */
+	cr_assert_eq(driver_ask(&driver, "mapped 135000"), 0);
+	driver_stop(&driver);
+}
+
 static uint64_t trimmed_behind(const char *filter)
 {
 	struct driver driver = start(&(struct driver_setup){ 0 });
