@@ -225,6 +225,7 @@ def serve_forks(supervisor, app, log, master):
             continue
         number, *names = rest
         named = dict(zip(names, fds))
+        flush_output()
         try:
             pid, other = fork_twice(named)
         except OSError as error:
@@ -248,6 +249,14 @@ def receive(supervisor):
         if level == SOL_SOCKET and kind == SCM_RIGHTS:
             fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
     return text, list(fds)
+
+
+def flush_output():
+    """What waits in a buffer now would be written by each worker at its end."""
+    for stream in sys.stdout, sys.stderr:
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # none, broken, closed
+            stream.flush()
+    LIBC.fflush(None)
 
 
 def fork_twice(named):
@@ -343,7 +352,8 @@ def end_threads_of_libraries():
 def become_worker(app, log, named, environment, template):
     """Returns the worker's exit status, for main() to leave with as any program does."""
     os.setsid()
-    if "output" in named:
+    # Unless capture_output has sent it to the log of errors.
+    if "output" in named and not getattr(log, "logfile", None):
         os.dup2(named["output"], 1)
         os.dup2(named["output"], 2)
     os.environ.update(entry.split("=", 1) for entry in environment)

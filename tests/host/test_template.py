@@ -31,9 +31,9 @@ class Template(Case):
         super().setUp()
         self.write("app.py", GOOD)
 
-    def start(self, *words, sets=()):
+    def start(self, *words, sets=(), **options):
         return self.pool("gunicorn", "-b", "127.0.0.1:0", "--chdir", self.directory, *words,
-                         "app:app", sets=("restart.min-gap=0s", *sets))
+                         "app:app", sets=("restart.min-gap=0s", *sets), **options)
 
     def serving(self, pool, n_workers):
         """{worker: pid} as soon as so many serve."""
@@ -98,6 +98,25 @@ class Template(Case):
             pool.wait_ready(4)
         self.assertEqual(load.failures, [])
         self.assertFalse(set(self.serving(pool, 2).values()) & set(pids.values()))
+
+    def test_what_it_prints_while_loading_is_printed_once(self):
+        self.write("app.py", GOOD + "print('loaded')\n")
+        pool = self.start("-w", "2", sets=["pool.preload=app"],
+                          environment={"PYTHONUNBUFFERED": ""})
+        pool.wait_ready(2)
+        self.assertEqual(pool.stop(), 0)
+        said = [record["TRIMTAB_WORKER"] for record in pool.find(MESSAGE="loaded")]
+        self.assertEqual(said, ["0"], pool.log())
+
+    def test_captured_output_goes_to_the_log_of_errors(self):
+        self.write("app.py", GOOD + "print('said by', LOADED_BY, flush=True)\n")
+        pool = self.start("-w", "1", "--capture-output", "--error-logfile", self.path("errors"),
+                          sets=["pool.preload=server"])
+        pid = self.serving(pool, 1)[1]
+        with open(self.path("errors"), encoding="utf-8") as errors:
+            self.assertIn(f"said by {pid}", errors.read())
+        self.assertEqual(pool.stop(), 0)
+        self.assertNotIn("said by", pool.log(999))
 
     def test_workers_share_what_the_template_loaded(self):
         used = {}
