@@ -60,6 +60,8 @@ def main(arguments):
     supervisor.set_inheritable(False)
     adapter.dump_stacks_at_the_end()
     adapter.leave_no_trace(arguments[len(options) + 1:])
+    # multiprocessing's spawn and forkserver run it anew in each child, where our imports fail.
+    del sys.modules["__main__"].__file__
     try:
         app = load(with_application=options[0] == "--preload=app")
     except SystemExit:

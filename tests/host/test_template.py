@@ -14,6 +14,15 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps({"pid": os.getpid(), "loaded_by": LOADED_BY}).encode()]
 """
+MULTIPROCESSING = """
+import multiprocessing
+def app(environ, start_response):
+    child = multiprocessing.get_context(environ["PATH_INFO"][1:]).Process(target=print)
+    child.start()
+    child.join()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(child.exitcode).encode()]
+"""
 
 
 def private_kib(pids):
@@ -117,6 +126,13 @@ class Template(Case):
             self.assertIn(f"said by {pid}", errors.read())
         self.assertEqual(pool.stop(), 0)
         self.assertNotIn("said by", pool.log(999))
+
+    def test_multiprocessing_starts_processes_anew(self):
+        self.write("app.py", MULTIPROCESSING)
+        pool = self.start("-w", "1", sets=["pool.preload=server"])
+        self.serving(pool, 1)
+        for method in ("spawn", "forkserver"):
+            self.assertEqual(pool.get("/" + method).text, "0", pool.log())
 
     def test_workers_share_what_the_template_loaded(self):
         used = {}
