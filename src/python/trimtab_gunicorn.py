@@ -53,6 +53,8 @@ from socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM
 from socket import socket as Socket
 from stat import S_ISSOCK
 
+from trimtab_parting import Parting, parting_of
+
 STATUS_CONFIG = 1
 STATUS_BOOT = 3
 STATUS_APP_LOAD = 4
@@ -173,6 +175,7 @@ class Heartbeat:
         self._interval_sec = watchdog_sec / 4 if watchdog_sec else 1.0
         self._due = 0.0
         self._counted = 0
+        self.parting = Parting()
         self.ready = False
         self.stopping = False
         self.stays = False
@@ -181,6 +184,7 @@ class Heartbeat:
         return getattr(self._tmp, name)
 
     def notify(self):
+        self.parting.turn()
         if self._request_limit and self._worker.nr >= self._request_limit:
             self._announce_max_requests()
         now = time.monotonic()
@@ -206,6 +210,7 @@ class Heartbeat:
         self.ready = True
         restore_backlog(self._worker)
         announce_stop_signals(self)
+        self.parting.serves()
         stays = ["X_TRIMTAB_STAYS=1"] if listen_for_stay(self, self._worker) else []
         self._notifier.tell_surely("READY=1", status_line("Serving"), *stays)
 
@@ -214,6 +219,10 @@ class Heartbeat:
             self.stopping = True
             self._notifier.tell_surely("STOPPING=1", status_line("Draining"),
                                        *self._requests())
+
+    def part(self, leave):
+        """See Parting.asked(). A child of the application has our handlers, and no connections."""
+        return self._worker.pid == os.getpid() and self.parting.asked(leave)
 
     def count_requests(self, total):
         """For classes that keep their count elsewhere than in worker.nr."""
@@ -287,6 +296,8 @@ def announce_stop_signals(heartbeat):
 def stop_handler(heartbeat, behind):
     def on_stop(number, frame):
         heartbeat.say_stopping()
+        if number == signal.SIGTERM and heartbeat.part(lambda: behind(number, frame)):
+            return None
         return behind(number, frame)
     return on_stop
 
@@ -460,6 +471,7 @@ def build_worker(app, notifier, log=None):
     wait_sec = beat_sec / 3 if beat_sec else cfg.timeout / 2
     worker = worker_class(age, parent, sockets, app, wait_sec, cfg, log)
     worker.tmp = heartbeat = Heartbeat(worker, notifier, beat_sec, limit)
+    heartbeat.parting = parting_of(worker, heartbeat)
     server = Server(app, log, sockets, int(parent), age)
     cfg.pre_fork(server, worker)
     adapt(worker, heartbeat)

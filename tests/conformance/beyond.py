@@ -72,14 +72,14 @@ def backlog_served(t):
     server = t.started(1, "-k", "sync")
     address = server.address
     first, let_go, _ = server.hold()
-    queued = [server.ask("/") for _ in range(10)]
-    until(lambda: queue_of(address[1]) >= 10, "a queue")
+    queued = [server.ask("/") for _ in range(40)]
+    until(lambda: queue_of(address[1]) >= 40, "a queue")
     server.send(signal.SIGTERM)
     server.wait_text("(?i)handling signal: (sig)?term")
     let_go()
     t.equal(first.result().status, 200)
     answers = [future.exception() or future.result().status for future in queued]
-    t.equal(answers, [200] * 10, "queued requests")
+    t.equal(answers, [200] * 40, "queued requests")
     t.equal(server.wait_exit(), 0)
 
 

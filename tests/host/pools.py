@@ -2,15 +2,12 @@
 
 Nothing here waits for time to pass: a record of the log, an answer of trimtabctl or of a socket,
 or the end of a process is awaited. DEADLINE_SEC says "it hangs"; no test may depend on it."""
-import collections
 import contextlib
-import http.client
 import json
 import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,12 +15,13 @@ import threading
 import time
 import unittest
 
+from clients import DEADLINE_SEC, Load, get  # noqa: F401  tests take them from here
+
 BUILD = os.environ.get("TRIMTAB_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
 TRIMTAB = os.path.join(BUILD, "src/trimtab")
 CTL = os.path.join(BUILD, "src/trimtabctl")
 ECHO = os.path.join(BUILD, "tests/host/echo")
 EXAMPLE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../packaging/example"))
-DEADLINE_SEC = float(os.environ.get("TRIMTAB_TEST_DEADLINE", "120"))
 
 # What a service manager or a shell may have set and no test wants.
 FOREIGN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "JOURNAL_STREAM",
@@ -123,83 +121,6 @@ def own_cgroup():
             if mount and line.startswith("0::"):
                 return os.path.normpath(mount + line[3:].strip())
     return None
-
-
-# ---- requests
-
-class Answer(collections.namedtuple("Answer", "status text")):
-    @property
-    def json(self):
-        return json.loads(self.text)
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP over TCP ("127.0.0.1", 80) or a unix path."""
-
-    def __init__(self, address, timeout=None):
-        super().__init__("localhost", timeout=timeout or DEADLINE_SEC)
-        self._address = address
-
-    def connect(self):
-        if isinstance(self._address, str):
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._address)
-        else:
-            self.sock = socket.create_connection(self._address, self.timeout)
-
-
-def get(address, path="/", timeout=None):
-    """One request on a connection of its own."""
-    with contextlib.closing(Connection(address, timeout)) as connection:
-        connection.request("GET", path, headers={"Connection": "close"})
-        response = connection.getresponse()
-        return Answer(response.status, response.read().decode("utf-8", "replace"))
-
-
-class Load:
-    """Clients in a closed loop, each request on a new connection; collects every failure."""
-
-    def __init__(self, address, n_clients=2, path="/"):
-        self.failures, self.answered, self.pids = [], 0, collections.Counter()
-        self._address, self._path = address, path
-        self._over = threading.Event()
-        self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._run, daemon=True)
-                         for _ in range(n_clients)]
-
-    def _run(self):
-        while not self._over.is_set():
-            try:
-                answer = get(self._address, self._path)
-                failure = None if answer.status == 200 else str(answer)
-            except (OSError, http.client.HTTPException) as error:
-                answer, failure = None, repr(error)
-            with self._changed:
-                if failure:
-                    self.failures.append(failure)
-                else:
-                    self.answered += 1
-                    self.pids[answer.text.strip()] += 1
-                self._changed.notify_all()
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def wait_answered(self, more):
-        """Until so many more requests were answered."""
-        with self._changed:
-            goal = self.answered + more
-            if not self._changed.wait_for(lambda: self.answered >= goal, DEADLINE_SEC):
-                raise AssertionError(f"{goal - self.answered} answers are missing; "
-                                     f"failures: {self.failures[:3]}")
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join(DEADLINE_SEC)
 
 
 # ---- the pool

@@ -2,65 +2,16 @@
 import concurrent.futures
 import contextlib
 import fcntl
-import http.client
 import os
 import shutil
 import signal
-import threading
 import unittest
 from unittest import mock
 
 import pools
-from pools import Case, Connection, Load, children, descriptors, until
+from pools import Case, Load, children, descriptors, until
 
 QUICK = ("restart.min-gap=10ms", "restart.min-gap-floor=10ms")
-
-
-class KeepAlive:
-    """Clients that keep their connections as long as the server does, in a closed loop."""
-
-    def __init__(self, address, n_clients=4, path="/pid"):
-        self.failures, self.answered = [], 0
-        self._address, self._path = address, path
-        self._over = threading.Event()
-        self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(n_clients)]
-
-    def _run(self):
-        connection = Connection(self._address)
-        while not self._over.is_set():
-            try:
-                connection.request("GET", self._path)
-                response = connection.getresponse()
-                response.read()
-                failure = None if response.status == 200 else f"status {response.status}"
-            except (OSError, http.client.HTTPException) as error:
-                failure = repr(error)
-                connection.close()
-            with self._changed:
-                if failure:
-                    self.failures.append(failure)
-                else:
-                    self.answered += 1
-                self._changed.notify_all()
-        connection.close()
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def wait_answered(self, more):
-        with self._changed:
-            goal = self.answered + more
-            if not self._changed.wait_for(lambda: self.answered >= goal, pools.DEADLINE_SEC):
-                raise AssertionError(f"{goal - self.answered} answers are missing; "
-                                     f"failures: {self.failures[:3]}")
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join(pools.DEADLINE_SEC)
 
 
 def kinds(pid):
@@ -120,7 +71,7 @@ class Upgrade(Case):
     def check_under_load(self, pool, n):
         pool.wait_ready(n)
         pids = pool.workers()
-        with KeepAlive(pool.address) as load:
+        with Load(pool.address, n_clients=4, path="/pid", keep=True) as load:
             load.wait_answered(20)
             for _ in range(4):
                 self.upgraded(pool)

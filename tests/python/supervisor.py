@@ -170,6 +170,7 @@ def why_missing(worker_class):
 
 def import_adapter():
     """The adapter as a module, for what needs no process."""
+    sys.path.insert(0, os.path.dirname(ADAPTER))  # as when it is run by path
     spec = importlib.util.spec_from_file_location("trimtab_gunicorn", ADAPTER)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

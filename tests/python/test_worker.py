@@ -1,5 +1,6 @@
 """A worker of each class under a parent that is not gunicorn: serves, drains, keeps faith."""
 import ctypes
+import http.client
 import os
 import pathlib
 import signal
@@ -7,7 +8,7 @@ import socket
 import struct
 import unittest
 
-from supervisor import ADAPTER, PYTHON, Case, Gate, needed, tcp_listener, unix_listener
+from supervisor import ADAPTER, DEADLINE_SEC, PYTHON, Case, Gate, needed, tcp_listener, unix_listener
 
 PR_SET_PDEATHSIG = 1
 
@@ -133,8 +134,8 @@ def die_with_parent():
 
 
 class ServingAll(Serving):
-    """Beyond that: uvicorn and gunicorn's asgi worker may close a connection whose request
-    they have not read yet."""
+    """Beyond that: gunicorn's asgi worker may close a connection whose request it has not read
+    yet."""
 
     def test_what_comes_during_the_drain_is_answered(self):
         gate = Gate(self, "hold")
@@ -152,19 +153,87 @@ class ServingAll(Serving):
             self.assertIn(worker.answer(client)["pid"], (worker.pid, following.pid))
 
 
+class KeepingAlive(ServingAll):
+    """Those that keep connections alive."""
+
+    def keeper(self, worker):
+        """A connection that has had one answer and could have another."""
+        keeper = http.client.HTTPConnection(*worker.listeners[0].getsockname(), DEADLINE_SEC)
+        self.addCleanup(keeper.close)
+        response = self.ask(keeper)
+        self.assertFalse(response.will_close)
+        return keeper
+
+    def ask(self, keeper, path="/"):
+        keeper.request("GET", path)
+        response = keeper.getresponse()
+        self.assertEqual(response.status, 200, response.read())
+        response.read()
+        return response
+
+    def test_a_kept_connection_ends_with_an_answer_that_says_so(self):
+        worker = self.worker(*self.arguments).ready()
+        keepers = [self.keeper(worker) for _ in range(3)]
+        worker.kill(signal.SIGTERM)
+        worker.wait_for("STOPPING", "1")
+        for keeper in keepers:
+            self.assertEqual(self.ask(keeper).getheader("Connection"), "close")
+        self.assertEqual(worker.wait_exit(), 0)
+
+    def test_an_answer_that_was_under_way_promises_nothing_it_does_not_keep(self):
+        gate = Gate(self, "hold")
+        worker = self.worker(*self.arguments).ready()
+        keeper = self.keeper(worker)
+        keeper.request("GET", "/hold")
+        worker.wait_at(gate)
+        worker.kill(signal.SIGTERM)
+        worker.wait_for("STOPPING", "1")
+        gate.open()
+        response = keeper.getresponse()
+        response.read()
+        if not response.will_close:
+            self.assertEqual(self.ask(keeper).getheader("Connection"), "close")
+        self.assertEqual(worker.wait_exit(), 0)
+
+    def test_a_quick_stop_waits_for_nobody(self):
+        worker = self.worker("--keep-alive", "3600", "--graceful-timeout", "3600",
+                             *self.arguments).ready()
+        self.keeper(worker)
+        worker.kill(signal.SIGTERM)
+        worker.wait_for("STOPPING", "1")
+        self.assertEqual(worker.stop(signal.SIGINT), 0)
+
+
+class Lingering(KeepingAlive):
+    """Those whose idle connections are ours to end: gevent's last as long as keepalive says."""
+
+    def test_who_says_nothing_holds_nobody_up(self):
+        worker = self.worker("--keep-alive", "3600", "--graceful-timeout", "3600",
+                             *self.arguments).ready()
+        keeper = self.keeper(worker)
+        silent = socket.create_connection(worker.listeners[0].getsockname())
+        self.addCleanup(silent.close)
+        self.keeper(worker)  # accepted after that one
+        silent.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        worker.kill(signal.SIGTERM)
+        silent.close()
+        self.assertEqual(worker.wait_exit(), 0)
+        self.assertEqual(keeper.sock.recv(1), b"")
+
+
 class Sync(ServingAll, Case):
     kind = "sync"
 
 
-class Gthread(ServingAll, Case):
+class Gthread(Lingering, Case):
     kind = "gthread"
 
 
-class Gevent(ServingAll, Case):
+class Gevent(KeepingAlive, Case):
     kind = "gevent"
 
 
-class Uvicorn(Serving, Case):
+class Uvicorn(Lingering, Case):
     kind = "uvicorn"
 
 
