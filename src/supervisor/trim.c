@@ -8,6 +8,9 @@
 /* A trim takes 0.1 ms a MiB, but a throttled or starved worker may answer seconds late. */
 #define ANSWER_USEC (10 * USEC_PER_SEC)
 
+/* When to look for the answer in the page alone: what announces it may be lost on its way. */
+#define UNHEARD_USEC USEC_PER_SEC
+
 /* A listener of the pressure protocol never answers: look after this long what it did. */
 #define BELL_USEC (2 * USEC_PER_SEC)
 
@@ -83,6 +86,8 @@ static int on_no_answer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct supervisor *s = userdata;
 	struct worker *w = s->trim.worker;
+	usec_t deadline = usec_add(s->trim.asked_usec, ANSWER_USEC);
+	struct trim_answer answer;
 
 	(void)source;
 	(void)usec;
@@ -90,6 +95,15 @@ static int on_no_answer(sd_event_source *source, uint64_t usec, void *userdata)
 		return 0;
 	if (!w->hello) {
 		conclude(w, NULL);
+		return 0;
+	}
+	/* The queue was full, or it runs as a user now who cannot reach our socket. */
+	if (trimpage_answer(&w->page, &answer) == 1) {
+		conclude(w, &answer);
+		return 0;
+	}
+	if (supervisor_now(s) < deadline) {
+		supervisor_arm(s, &s->trim.timer, deadline, on_no_answer, s);
 		return 0;
 	}
 	policy_note_trim_lost(s->policy, w->slot->number - 1, supervisor_now(s));
@@ -138,7 +152,7 @@ int trim_ask(struct worker *w, enum reason reason)
 	s->trim.before_bytes = w->usage_bytes;
 	s->trim.asked_usec = supervisor_now(s);
 	supervisor_arm(s, &s->trim.timer,
-		       usec_add(s->trim.asked_usec, w->hello ? ANSWER_USEC : BELL_USEC),
+		       usec_add(s->trim.asked_usec, w->hello ? UNHEARD_USEC : BELL_USEC),
 		       on_no_answer, s);
 	return 0;
 }

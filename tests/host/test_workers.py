@@ -642,6 +642,20 @@ class Trim(Case):
         until(lambda: pool.ctl("trim", "1", check=False).returncode == 0, "it is trimmed again")
         self.assertEqual(pool.workers()[1], pid)
 
+    def test_one_that_is_not_heard(self):
+        """It may be a user by now who cannot reach the socket: the page has the answer too."""
+        pool = self.echo("ready").wait_ready()
+        until(lambda: pool.status()["workers"][0]["can_trim"], "the library's hello")
+        environment = dict(line.split("=", 1) for line in pool.get("/env").text.splitlines())
+        path = environment["NOTIFY_SOCKET"]
+        os.rename(path, path + ".away")
+        try:
+            self.assertIn("trimmed", pool.ctl("trim", "1").stdout)
+        finally:
+            os.rename(path + ".away", path)
+        trim = pool.status()["workers"][0]["trim"]
+        self.assertEqual((trim["trims"], trim["unanswered"]), (1, 0), trim)
+
     def check_unharmed(self, pool, pids):
         self.assertEqual(pool.workers(), pids)
         self.assertEqual(pool.find("exit"), [])
