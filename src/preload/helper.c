@@ -342,6 +342,9 @@ int helper_start(struct trimtab_page *page, enum trimtab_allocator allocator)
 {
 	int r;
 
+	/* Where a worker became a template, there was a helper before us. */
+	helper.operations = 0;
+	helper.late_pause_nsec = 0;
 	helper.page = page;
 	helper.wake = (enum trimtab_wake)page->wake;
 	helper.signal_number = (int)page->signal_number;

@@ -308,11 +308,23 @@ static bool create_gil_thread(void)
 	return r == 0;
 }
 
+/* A template looks the functions up for its children, and one that was a worker before has been in
+ * the interpreter: a forked child has its flags, but not its thread. */
+static void begin_anew_after_fork(void)
+{
+	pid_t pid = getpid();
+
+	if (atomic_exchange(&gil.pid, pid) == pid)
+		return;
+	atomic_store(&gil.work, NULL);
+	atomic_store(&gil.inside, false);
+	atomic_store(&gil.busy, false);
+}
+
 /* Without work the thread takes the GIL and lets it go. */
 static bool want_gil_thread(work_fn *work)
 {
-	gil.pid =
-		getpid(); /* now, since a template looks the functions up for its children */
+	begin_anew_after_fork();
 	if (work)
 		atomic_store(&gil.work, work);
 	if (atomic_exchange(&gil.busy, true))

@@ -133,6 +133,28 @@ Test(pymalloc, child_of_a_template_purges)
 	driver_stop(&driver);
 }
 
+/* A worker that became a template: its children have the flags of its threads, not the threads. */
+Test(pymalloc, child_of_a_worker_that_was_asked_is_purged)
+{
+	char *arguments[] = { (char *)python(), (char *)TRIMTAB_GUEST_PYTHON, "quiet",
+			      NULL };
+	struct driver_setup setup = { .template = true };
+	struct driver driver;
+
+	cr_assert_eq(driver_start(&driver, &setup, arguments), 0);
+	cr_assert_eq(driver_ask(&driver, "adopt"), 0);
+	cr_assert(driver_await_hello(&driver));
+	atomic_store(&driver.page->gc_wait_msec, WAIT_MSEC);
+	cr_assert_eq(driver_ask(&driver, "adopt-while-asked"), 0);
+	cr_assert_eq(driver_request(&driver, PURGE), 0);
+	cr_assert_str_eq(driver_hear(&driver), "0", "the child could not adopt the page");
+	cr_assert(driver_await_done(&driver), "it waits for a thread that is not there");
+	cr_assert_eq(driver.page->pymalloc, TRIMTAB_PYMALLOC_ON);
+	cr_assert(driver_trim(&driver, PURGE));
+	cr_assert_eq(driver_ask(&driver, "check"), 1);
+	driver_stop(&driver);
+}
+
 Test(pymalloc, second_purge_finds_nothing)
 {
 	struct driver driver = start("quiet");
