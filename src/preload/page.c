@@ -45,14 +45,19 @@ static bool signal_allowed(uint32_t number)
 	       (number >= (uint32_t)SIGRTMIN && number <= (uint32_t)SIGRTMAX);
 }
 
+static bool page_is_named(const struct trimtab_page *page, const struct page_name *name)
+{
+	return page->magic == TRIMTAB_PAGE_MAGIC &&
+	       page->version == TRIMTAB_PAGE_VERSION && page->size == TRIMTAB_PAGE_SIZE &&
+	       page->cookie == name->cookie;
+}
+
 static bool page_is_ours(const struct trimtab_page *page, const struct page_name *name)
 {
 	uint64_t start = self_start_ticks();
 
-	return page->magic == TRIMTAB_PAGE_MAGIC &&
-	       page->version == TRIMTAB_PAGE_VERSION && page->size == TRIMTAB_PAGE_SIZE &&
-	       page->cookie == name->cookie && page->worker_pid == name->pid &&
-	       start != 0 && page->worker_start == start &&
+	return page_is_named(page, name) && page->worker_pid == name->pid && start != 0 &&
+	       page->worker_start == start &&
 	       (page->wake == TRIMTAB_WAKE_FUTEX ||
 		(page->wake == TRIMTAB_WAKE_SIGNAL &&
 		 signal_allowed(page->signal_number)));
@@ -92,7 +97,7 @@ struct trimtab_page *page_claim(const struct page_name *name)
 {
 	struct trimtab_page *page = page_map(name->fd);
 
-	if (page && page->worker_pid == 0 && page->cookie == name->cookie) {
+	if (page && page_is_named(page, name) && page->worker_pid == 0) {
 		page->worker_pid = name->pid;
 		page->worker_start = self_start_ticks();
 	}

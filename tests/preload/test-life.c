@@ -145,6 +145,18 @@ Test(life, page_of_another_is_not_adopted)
 	driver_stop(&driver);
 }
 
+/* That of another version may have anything where we would write. */
+Test(life, page_of_another_version_is_not_touched)
+{
+	struct driver_setup setup = { .template = true, .fault = FAULT_VERSION };
+	struct driver driver = start(&setup);
+
+	cr_assert_eq(driver_ask(&driver, "adopt"), -1);
+	cr_assert_eq(driver.page->worker_pid, 0);
+	cr_assert_eq(driver_ask(&driver, "presence"), ABSENT);
+	driver_stop(&driver);
+}
+
 Test(life, static_program_runs_without_it)
 {
 	char *arguments[] = { (char *)TRIMTAB_GUEST_STATIC, NULL };
