@@ -551,22 +551,25 @@ void worker_unborn(struct worker *w, int error)
 
 struct worker *worker_of_pid(struct supervisor *s, pid_t pid)
 {
-	auto_free char *path = NULL;
+	auto_free char *own = NULL, *path = NULL;
+	const char *rest;
+	size_t n;
 
 	for (struct worker *w = s->workers; w; w = w->next)
 		if (w->pid == pid)
 			return w;
-	/* A child of a worker, such as the program behind a wrapper script. */
-	if (s->root.dir_fd < 0 || proc_cgroup(pid, &path) != 0)
+	/* A child of a worker, such as the program behind a wrapper script: its leaf is beside our
+	 * own cgroup, P/supervisor. Both paths are the kernel's word and count from the same root;
+	 * root.path is one of the file system. */
+	if (s->root.dir_fd < 0 || proc_cgroup(getpid(), &own) != 0 ||
+	    proc_cgroup(pid, &path) != 0)
 		return NULL;
-
-	size_t n = strlen(s->root.path);
-
-	if (strncmp(path, s->root.path, n) != 0 || path[n] != '/')
+	n = (size_t)(strrchr(own, '/') + 1 - own);
+	if (strncmp(path, own, n) != 0)
 		return NULL;
+	rest = path + n;
 	for (struct worker *w = s->workers; w; w = w->next) {
-		size_t length = w->leaf ? strlen(w->leaf->name) : 0;
-		const char *rest = path + n + 1;
+		size_t length = w->leaf && !w->forking ? strlen(w->leaf->name) : 0;
 
 		if (length > 0 && strncmp(rest, w->leaf->name, length) == 0 &&
 		    (rest[length] == '\0' || rest[length] == '/'))

@@ -38,6 +38,16 @@ class Readiness(Case):
             pool.wait("ready")
         self.assertEqual(pool.status()["workers"][0]["state"], "serving")
 
+    def test_a_program_behind_a_wrapper(self):
+        """A child of the worker says it: it is in the worker's cgroup."""
+        pool = self.pool("exec", "--", "/bin/sh", "-c", f"{ECHO} ready status=behind; :",
+                         sets=("restart.ready-after=30m", "restart.boot-timeout=1h"))
+        pool.wait("start")
+        if not pool.cgroup():
+            self.skipTest("no cgroup to tell its child from a stranger by")
+        pool.wait("ready")
+        until(lambda: pool.status()["workers"][0]["status"] == "behind", "the child's status")
+
     def test_a_gunicorn_worker_that_does_not_become_ready(self):
         self.write("slow.py", "import time\ntime.sleep(3600)\n")
         pool = self.pool("gunicorn", "-b", "127.0.0.1:0", "slow:app", cwd=self.directory,
