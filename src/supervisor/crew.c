@@ -37,8 +37,11 @@ void worker_send_signal(const struct worker *w, int signal_number)
 
 static void kill_everything(const struct worker *w)
 {
-	if (w->forking)
-		return; /* worker_born() will see to it */
+	if (w->forking) {
+		/* It comes no more: with the template's end, or with its late word, it is ended. */
+		template_give_up(w->supervisor);
+		return;
+	}
 	if (w->leaf && leaf_kill(w->leaf) >= 0)
 		return;
 	/* Its session is its own, so its group has nobody else's processes. It is not reaped yet. */
@@ -141,6 +144,8 @@ void worker_event(struct worker *w, enum worker_event event, enum our_hand hand)
 		arm_deadline(w, w->supervisor->launch->graceful_usec);
 		break;
 	case STEP_ABORT:
+		if (w->forking)
+			template_give_up(w->supervisor);
 		worker_send_signal(w, SIGABRT);
 		arm_deadline(w, w->supervisor->config->restart_abort_grace);
 		break;

@@ -378,6 +378,9 @@ int template_start(struct supervisor *s);
 bool template_is_awaited(const struct supervisor *s);
 /* Asks it for this worker. 0, or -errno: the worker is to be executed instead. */
 int template_fork(struct worker *w);
+/* It does not make a worker that it was asked for: it is aborted, and killed when that does not help.
+ * The worker ends with it. */
+void template_give_up(struct supervisor *s);
 /* Hears what it says and when it ends, and kills it at the deadline. 0 or -errno. */
 int template_watch(struct template *t, usec_t deadline_usec);
 /* Whether workers of this launch are to be forked from one. */

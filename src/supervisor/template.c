@@ -64,7 +64,8 @@ static int on_patience_over(sd_event_source *source, uint64_t usec, void *userda
 		t->aborted = true;
 		journal_problem(
 			0, 0,
-			"The template is neither ready nor gone in time: it is aborted");
+			"The template is not ready, does not answer or does not end in time: "
+			"it is aborted");
 		(void)syscall(SYS_pidfd_send_signal, t->pidfd, SIGABRT, NULL, 0);
 		supervisor_arm(
 			s, &t->deadline,
@@ -74,6 +75,16 @@ static int on_patience_over(sd_event_source *source, uint64_t usec, void *userda
 	}
 	kill_template(t);
 	return 0;
+}
+
+void template_give_up(struct supervisor *s)
+{
+	struct template *t = s->template;
+
+	if (!t || t->aborted)
+		return;
+	t->ready = false; /* workers are executed meanwhile */
+	(void)on_patience_over(NULL, 0, t);
 }
 
 /* ---- answers ---- */

@@ -99,7 +99,7 @@ def on_exit(server): note("on_exit")
                           "    import signal\n    signal.pause()\n").wait_ready()
         self.assertEqual(pool.stop(), 0)
         self.assertEqual(self.lines(), [["on_exit"]])
-        self.assertIn("The template is neither ready nor gone in time", pool.log())
+        self.assertIn("The template is not ready, does not answer or does not end in time", pool.log())
         self.assert_left_nothing(pool)
 
     def test_without_a_template_it_is_said(self):

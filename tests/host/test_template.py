@@ -88,6 +88,37 @@ class Template(Case):
         self.assertEqual(load.failures, [])
         self.assertEqual(pool.stop(), 0)
 
+    def hang_template(self, pool):
+        message = pool.wait("pool", state="template")["MESSAGE"]
+        pid = int(message.split("pid ")[1].split(")")[0])
+        os.kill(pid, signal.SIGSTOP)
+        return self.watch(pid)
+
+    def test_one_that_hangs_is_ended(self):
+        """Whoever waits for a worker from it would wait for ever."""
+        pool = self.start("-w", "2", sets=["pool.preload=server", "restart.boot-timeout=3s",
+                                           "restart.abort-grace=100ms"])
+        pids = self.serving(pool, 2)
+        template, since = self.hang_template(pool), pool.mark()
+        os.kill(pids[1], signal.SIGKILL)
+        template.wait_gone()
+        pool.wait("ready", since=since, worker=1)
+        pool.wait("pool", since=since, state="template")
+        self.assertEqual(pool.stop(), 0)
+        self.assert_left_nothing(pool)
+
+    def test_one_that_hangs_delays_no_stop(self):
+        """Spared for the hooks of gunicorn's master, which wait for the last worker's end."""
+        self.write("conf.py", "def child_exit(server, worker): pass\n")
+        pool = self.start("-w", "2", "-c", self.path("conf.py"), "--graceful-timeout", "1",
+                          sets=["pool.preload=server", "restart.abort-grace=100ms"])
+        pids = self.serving(pool, 2)
+        self.hang_template(pool)
+        os.kill(pids[1], signal.SIGKILL)
+        until(lambda: pool.status()["workers"][0]["state"] == "booting", "it is asked for one")
+        self.assertEqual(pool.stop(), 0)
+        self.assert_left_nothing(pool)
+
     def test_an_application_that_does_not_load_ends_the_first_start(self):
         self.write("app.py", BROKEN)
         pool = self.start("-w", "2", sets=["pool.preload=app"])
