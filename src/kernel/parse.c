@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { FORKED_NO_EXEC = 0x40 };
+
 static bool is_digit(char c)
 {
 	return c >= '0' && c <= '9';
@@ -432,6 +434,16 @@ int parse_cpu_ticks(const char *text, uint64_t *ret)
 		return -ERANGE;
 	*ret = user + system;
 	return 0;
+}
+
+int parse_forked_only(const char *text, bool *ret)
+{
+	uint64_t flags;
+	int r = scan_stat_field(text, 9, &flags);
+
+	if (r == 0)
+		*ret = flags & FORKED_NO_EXEC;
+	return r;
 }
 
 static int hex_digit(char c)

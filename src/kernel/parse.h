@@ -82,6 +82,10 @@ int parse_start_ticks(const char *text, uint64_t *ret);
 /* The same file -> fields 14 and 15 together, clock ticks of CPU used. As above. */
 int parse_cpu_ticks(const char *text, uint64_t *ret);
 
+/* The same file -> PF_FORKNOEXEC (include/linux/sched.h) of field 9: it has executed nothing since
+ * it was forked. As above. */
+int parse_forked_only(const char *text, bool *ret);
+
 /* A hexadecimal signal mask of /proc/PID/status ("SigCgt:\t0000000000010002\n").
  * Returns 0, -ENOENT when the key is not there, -EINVAL. */
 int parse_signal_mask(const char *text, const char *key, uint64_t *ret);

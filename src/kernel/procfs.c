@@ -117,6 +117,15 @@ int proc_start_ticks(pid_t pid, uint64_t *ret_ticks)
 	return r < 0 ? outcome(r) : parse_start_ticks(text, ret_ticks);
 }
 
+int proc_forked_only(pid_t pid, bool *ret)
+{
+	char text[1024];
+	int r;
+
+	r = read_file(pid, "stat", text, sizeof(text));
+	return r < 0 ? outcome(r) : parse_forked_only(text, ret);
+}
+
 int proc_cpu(pid_t pid, uint64_t *ret_usec)
 {
 	char text[1024];

@@ -29,6 +29,9 @@ int proc_start_ticks(pid_t pid, uint64_t *ret_ticks);
 /* CPU time it has used, in steps of a clock tick (10 ms). Returns 0, PROC_GONE or -errno. */
 int proc_cpu(pid_t pid, uint64_t *ret_usec);
 
+/* Whether it has executed nothing since it was forked. Returns 0, PROC_GONE or -errno. */
+int proc_forked_only(pid_t pid, bool *ret);
+
 /* Whether the process handles the signal itself (SigCgt). Returns 0, PROC_GONE or -errno. */
 int proc_catches(pid_t pid, int signal_number, bool *ret);
 

@@ -24,6 +24,9 @@
  * than that: exactly at their timeout they are not silent yet. */
 #define GUNICORN_LOOK_USEC USEC_PER_SEC
 
+/* How often to look whether a child that is late has become its program: exec has no event. */
+#define PROGRAM_LOOK_USEC (100 * USEC_PER_MSEC)
+
 /* Messages taken from the notification socket in one turn of the loop. */
 #define NOTIFY_BATCH 64
 
@@ -156,6 +159,15 @@ void worker_event(struct worker *w, enum worker_event event, enum our_hand hand)
 	}
 }
 
+/* On a busy machine, or where its directory has to be waited for, ready-after may be shorter than it
+ * takes until the child is its program. */
+static bool is_its_program(const struct worker *w)
+{
+	bool forked_only = false;
+
+	return proc_forked_only(w->pid, &forked_only) != 0 || !forked_only;
+}
+
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct worker *w = userdata;
@@ -163,9 +175,13 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
-	if (w->state == WORKER_BOOTING && !s->launch->gunicorn)
+	if (w->state == WORKER_BOOTING && !s->launch->gunicorn && is_its_program(w))
 		/* It stayed alive: good enough. */
 		worker_event(w, WORKER_IS_READY, HAND_NONE);
+	else if (w->state == WORKER_BOOTING && !s->launch->gunicorn &&
+		 usec_add(w->started_usec, s->config->restart_boot_timeout) >
+			 supervisor_now(s))
+		arm_deadline(w, PROGRAM_LOOK_USEC);
 	else if (w->state == WORKER_BOOTING)
 		worker_event(w, WORKER_TIMEOUT, HAND_BOOT_TIMEOUT);
 	else if (w->state == WORKER_DRAINING)

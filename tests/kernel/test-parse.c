@@ -409,6 +409,17 @@ Test(parse, start_time_behind_any_command)
 	cr_assert_eq(ticks, 7);
 }
 
+Test(parse, forked_only)
+{
+	bool only = false;
+
+	cr_assert_eq(parse_forked_only("7 (a) b) R 1 2 3 4 5 4194368 0", &only), 0);
+	cr_expect(only);
+	cr_assert_eq(parse_forked_only("7 (a) R 1 2 3 4 5 4194304 0", &only), 0);
+	cr_expect_not(only);
+	cr_assert_eq(parse_forked_only("7 (a) R 1 2 3 4 5", &only), -EINVAL);
+}
+
 Test(parse, cpu_ticks)
 {
 	uint64_t ticks = 7;

@@ -26,12 +26,13 @@ Test(procfs, a_process_that_has_gone_is_an_outcome)
 	struct proc_usage usage;
 	auto_free char *path = NULL;
 	uint64_t value = 7;
-	bool catches;
+	bool catches, forked_only;
 
 	cr_expect_eq(proc_estimate(pid, &value), PROC_GONE);
 	cr_expect_eq(proc_usage(pid, &usage), PROC_GONE);
 	cr_expect_eq(proc_start_ticks(pid, &value), PROC_GONE);
 	cr_expect_eq(proc_cpu(pid, &value), PROC_GONE);
+	cr_expect_eq(proc_forked_only(pid, &forked_only), PROC_GONE);
 	cr_expect_eq(proc_catches(pid, SIGUSR2, &catches), PROC_GONE);
 	cr_expect_eq(proc_cgroup(pid, &path), PROC_GONE);
 	cr_expect_eq(value, 7);
@@ -53,6 +54,37 @@ Test(procfs, a_zombie_uses_nothing)
 	cr_expect_eq(proc_usage(child, &usage), PROC_GONE);
 	cr_expect_eq(proc_start_ticks(child, &value), 0);
 	(void)waitpid(child, NULL, 0);
+}
+
+Test(procfs, tells_a_fork_from_a_program)
+{
+	int go[2], executed[2];
+	bool only = false;
+	char byte;
+
+	cr_assert_eq(pipe2(go, O_CLOEXEC), 0);
+	cr_assert_eq(pipe2(executed, O_CLOEXEC), 0);
+
+	pid_t child = fork();
+
+	if (child == 0) {
+		(void)close(executed[0]);
+		(void)read(go[0], &byte, 1);
+		(void)execl("/bin/sleep", "sleep", "60", NULL);
+		_exit(1);
+	}
+	(void)close(executed[1]);
+	cr_assert_eq(proc_forked_only(child, &only), 0);
+	cr_expect(only);
+	cr_assert_eq(write(go[1], "x", 1), 1);
+	cr_assert_eq(read(executed[0], &byte, 1), 0);
+	cr_assert_eq(proc_forked_only(child, &only), 0);
+	cr_expect_not(only);
+	(void)kill(child, SIGKILL);
+	(void)waitpid(child, NULL, 0);
+	for (int i = 0; i < 2; i++)
+		(void)close(go[i]);
+	(void)close(executed[0]);
 }
 
 Test(procfs, cpu_follows_what_we_compute)
