@@ -434,9 +434,11 @@ int cgroup_open_events(int dir_fd, int *ret_fd)
 	return 0;
 }
 
-/* What of memory.stat is wanted. kernel came with 5.18; before, its parts must be added up. */
+/* What of memory.stat is wanted. kernel came with 5.18; before, its parts must be added up.
+ * workingset_refault was split in two with 5.9. */
 struct stat_seen {
 	uint64_t anon, shmem, active_file, inactive_file, pgscan, pgsteal;
+	uint64_t refault, refault_anon, refault_file;
 	uint64_t kernel, kernel_stack, pagetables, percpu, slab;
 };
 
@@ -449,6 +451,9 @@ static int read_stat(int fd, struct stat_seen *seen)
 		{ "inactive_file", &seen->inactive_file },
 		{ "pgscan", &seen->pgscan },
 		{ "pgsteal", &seen->pgsteal },
+		{ "workingset_refault", &seen->refault },
+		{ "workingset_refault_anon", &seen->refault_anon },
+		{ "workingset_refault_file", &seen->refault_file },
 		{ "kernel", &seen->kernel },
 		{ "kernel_stack", &seen->kernel_stack },
 		{ "pagetables", &seen->pagetables },
@@ -496,6 +501,7 @@ int cgroup_read_usage(int dir_fd, struct cgroup_usage *ret)
 		.file_bytes = seen.active_file + seen.inactive_file,
 		.scanned_pages = seen.pgscan,
 		.stolen_pages = seen.pgsteal,
+		.refaulted_pages = seen.refault + seen.refault_anon + seen.refault_file,
 	};
 	return 0;
 }

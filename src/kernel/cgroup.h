@@ -29,6 +29,8 @@ struct cgroup_usage {
 	uint64_t file_bytes; /* page cache on the file LRU (not shmem): reclaimable */
 	uint64_t scanned_pages; /* pgscan */
 	uint64_t stolen_pages;	/* pgsteal */
+	uint64_t
+		refaulted_pages; /* workingset_refault_*: stolen, and wanted again soon after */
 };
 
 /* Finds this process's cgroup on the v2 hierarchy. Returns 0 and a directory descriptor plus its

@@ -79,12 +79,12 @@ struct slot_seen {
 	uint64_t
 		charged_bytes; /* memory.current: what memory.high and memory.max look at */
 	uint64_t high_events; /* memory.events.local high, counted since its start */
-	uint64_t
-		scanned_pages; /* memory.stat pgscan and pgsteal, to tell a hold that makes */
-	uint64_t stolen_pages; /* no progress from one that does */
-	usec_t ready_usec;     /* when the serving worker became ready */
-	usec_t cpu_usec;       /* CPU time that it has used; 0: not known */
-	usec_t pressure_usec;  /* when its leaf last reported a stall; 0: never */
+	/* memory.stat pgscan, and pgsteal less the refaults: to tell a hold that makes no progress
+	 * from one that does. freed_pages may fall. */
+	uint64_t scanned_pages, freed_pages;
+	usec_t ready_usec;    /* when the serving worker became ready */
+	usec_t cpu_usec;      /* CPU time that it has used; 0: not known */
+	usec_t pressure_usec; /* when its leaf last reported a stall; 0: never */
 };
 
 struct snapshot {

@@ -48,7 +48,7 @@ struct hold_memory {
 	usec_t checked_usec;  /* start of the current progress window */
 	uint64_t high_events; /* at checked_usec */
 	uint64_t scanned_pages;
-	uint64_t stolen_pages;
+	uint64_t freed_pages;
 	uint64_t usage_bytes;
 };
 

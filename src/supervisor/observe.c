@@ -31,7 +31,10 @@ void observe_worker(struct worker *w)
 		w->usage_bytes = usage.own_bytes;
 		w->charged_bytes = usage.charged_bytes;
 		w->scanned_pages = usage.scanned_pages;
-		w->stolen_pages = usage.stolen_pages;
+		/* What comes back at once was never free. */
+		w->freed_pages = usage.stolen_pages > usage.refaulted_pages
+					 ? usage.stolen_pages - usage.refaulted_pages
+					 : 0;
 		return;
 	}
 	w->usage_bytes = w->charged_bytes = estimate(w);
@@ -75,7 +78,7 @@ static void observe_slot(struct slot *slot, struct slot_seen *seen)
 	seen->charged_bytes = w->charged_bytes;
 	seen->high_events = w->high_events;
 	seen->scanned_pages = w->scanned_pages;
-	seen->stolen_pages = w->stolen_pages;
+	seen->freed_pages = w->freed_pages;
 	seen->ready_usec = w->ready_usec;
 	seen->pressure_usec = w->stall.reported_usec;
 	seen->trimming = slot->supervisor->trim.worker == w;

@@ -88,7 +88,7 @@ struct worker {
 	struct cgroup_events base; /* memory.events.local when it started */
 	uint64_t pool_oom_base;
 	uint64_t usage_bytes, charged_bytes; /* last seen */
-	uint64_t high_events, scanned_pages, stolen_pages;
+	uint64_t high_events, scanned_pages, freed_pages;
 	uint64_t tripwire_bytes; /* memory.high as last written */
 	uint64_t limit_bytes;	 /* memory.max as last written */
 

@@ -21,6 +21,7 @@ Test(cgroup, usage_as_6_1_prints_it)
 	cr_assert_eq(usage.file_bytes, 15 * MIB, "without shmem and swap cache");
 	cr_assert_eq(usage.scanned_pages, 9000);
 	cr_assert_eq(usage.stolen_pages, 300);
+	cr_assert_eq(usage.refaulted_pages, 207);
 }
 
 Test(cgroup, cpu_time)

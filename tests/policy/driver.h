@@ -201,7 +201,7 @@ static inline void driver_sample(struct driver *d, uint32_t i)
 		s->cpu_usec = u64_add(s->cpu_usec, d->now / 16);
 	s->high_events += driver_byte(d);
 	s->scanned_pages += driver_byte(d);
-	s->stolen_pages += driver_byte(d) / 2;
+	s->freed_pages += driver_byte(d) / 2;
 	if (kind % 8 == 2)
 		s->pressure_usec = d->now;
 	if (kind % 32 == 7)
