@@ -311,8 +311,7 @@ def listen_for_stay(heartbeat, worker):
     def on_stay(number, frame):
         heartbeat.stays = True
 
-    ignored = (signal.SIG_DFL, signal.SIG_IGN, getattr(worker, "handle_winch", None))
-    if signal.getsignal(signal.SIGWINCH) not in ignored:
+    if not ignores_winch(worker):
         return False  # the application's own
     try:
         signal.signal(signal.SIGWINCH, on_stay)
@@ -320,6 +319,19 @@ def listen_for_stay(heartbeat, worker):
         return False
     signal.siginterrupt(signal.SIGWINCH, False)
     return True
+
+
+def ignores_winch(worker):
+    """Whether what is done about SIGWINCH is gunicorn's nothing.
+
+    Its asgi class has a method of the loop for that, and the handler in place is then the loop's, which
+    is empty: the loop hears of the signal by its wake-up descriptor, with our handler there too.
+    """
+    behind = signal.getsignal(signal.SIGWINCH)
+    if behind in (signal.SIG_DFL, signal.SIG_IGN, getattr(worker, "handle_winch", None)):
+        return True
+    module = getattr(behind, "__module__", None) or "uvloop"  # whose code is C, and says no module
+    return hasattr(worker, "handle_winch_signal") and module.startswith(("asyncio", "uvloop"))
 
 
 def survive_second_stop(heartbeat):
@@ -668,7 +680,9 @@ def stay(worker, server, notifier):
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     stop_listening(server.listening)
     notifier.tell_surely("X_TRIMTAB=kept", status_line("Kept for a debugger"))
-    wait_for_end(woken, parent_fd(worker.ppid))
+    parent = parent_fd(worker.ppid)
+    if worker.ppid == os.getppid():  # it was not gone before that was opened
+        wait_for_end(woken, parent)
     signal.set_wakeup_fd(-1)
 
 
