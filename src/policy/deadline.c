@@ -25,6 +25,9 @@
 /* Not worth a restart for what it would free. */
 #define YIELD_MIN_BYTES (16 * MIB)
 
+/* With less than this share of the budget left, a worker in quarantine goes. */
+#define KEPT_MARGIN_SHIFT 6
+
 /* A shortage of the host that lasts so long, trims and all, costs a worker. */
 #define HOST_LASTING_USEC (10 * USEC_PER_SEC)
 #define HOST_FRESH_USEC	  USEC_PER_MIN
@@ -196,10 +199,12 @@ static usec_t budget_deadline(const struct round *r)
 {
 	uint64_t budget = r->limits->budget_bytes;
 	uint64_t margin = u64_max(budget >> 6, r->p->footprint_bytes);
-	uint64_t used = u64_add(u64_add(r->seen->pool_bytes, r->unused_bytes), margin);
+	uint64_t missed = u64_sub(r->seen->pool_bytes, r->seen->kept_bytes);
+	uint64_t used = u64_add(u64_add(missed, r->unused_bytes), margin);
 	usec_t lead = policy_lead_usec(r->p, r->limits);
 
-	if (budget == UINT64_MAX || r->promised_bytes <= budget)
+	if (budget == UINT64_MAX ||
+	    u64_sub(r->promised_bytes, r->seen->kept_bytes) <= budget)
 		return USEC_NEVER;
 	if (used >= budget)
 		return r->now;
@@ -222,11 +227,27 @@ static bool host_wants_one(const struct round *r)
 	       p->host_last_usec > p->last_trim_usec && r->n_trimming == 0;
 }
 
+/* What the worker in quarantine has can be had at once: it counts as free until then. */
+static bool kept_is_needed(const struct round *r)
+{
+	uint64_t budget = r->limits->budget_bytes;
+	uint64_t used = u64_add(r->seen->pool_bytes, r->unused_bytes);
+
+	return r->seen->kept_bytes > 0 &&
+	       (host_wants_one(r) ||
+		(budget != UINT64_MAX &&
+		 u64_add(used, budget >> KEPT_MARGIN_SHIFT) >= budget));
+}
+
 static void consider_pool(struct round *r, struct plan_entry *entries, size_t n)
 {
 	usec_t deadline = budget_deadline(r);
 	struct plan_entry *best;
 
+	if (kept_is_needed(r)) {
+		r->ret->end_kept = REASON_HOST;
+		return;
+	}
 	if (deadline == USEC_NEVER && !host_wants_one(r))
 		return;
 	best = best_yield(r, entries, n);

@@ -381,6 +381,7 @@ static void fill_outlook(const struct round *r, struct slot_memory *s)
 	o->mark_bytes = tripwire_mark(r->limits, s);
 	o->limit_bytes = slot_limit(r->limits, s);
 	o->loan_bytes = s->loan_bytes;
+	o->has_room = restart_has_room(r, (uint32_t)(s - r->p->slots));
 	o->n_boot_failures = s->n_boot_failures;
 	o->not_before_usec = s->not_before_usec;
 	o->futile_trims = s->trim.record.n_futile;
@@ -475,6 +476,7 @@ void decide(struct policy *p, const struct limits *limits, const struct snapshot
 	p->limits = *limits;
 	ret->n_actions = 0;
 	ret->wake_usec = USEC_NEVER;
+	ret->end_kept = REASON_NONE;
 	observe(&r);
 	tripwire_observe(&r);
 	restart_decide_starts(&r);

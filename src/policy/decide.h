@@ -62,6 +62,8 @@ struct decision {
 	struct action *actions; /* caller's array of at least 4 per slot */
 	size_t n_actions;
 	usec_t wake_usec; /* look again at this time at the latest; USEC_NEVER: on events only */
+	enum reason end_kept; /* why the worker in quarantine has to go now; REASON_NONE: it has not.
+			       * What needs its memory waits for its end, which is an event. */
 };
 
 /* Fills ret. O(n log n) in slots; never fails; a nonsensical snapshot (n_slots beyond what
@@ -104,6 +106,7 @@ struct outlook {
 	uint64_t mark_bytes;  /* this slot's own trim mark after the spread */
 	uint64_t limit_bytes; /* this slot's own limit, loans included */
 	uint64_t loan_bytes;
+	bool has_room; /* for one worker more, beside it and all others */
 	bool held;
 	usec_t held_since_usec; /* the last hold's, where it has ended */
 	usec_t held_until_usec; /* at the latest */

@@ -14,13 +14,19 @@ static uint64_t chunk_of(const struct round *r)
 	return u64_max(r->limits->worker_max_bytes >> CHUNK_SHIFT, 8 * MIB);
 }
 
-uint64_t loan_spare_bytes(const struct round *r)
+/* If so much were promised. */
+static uint64_t spare_beside(const struct round *r, uint64_t promised_bytes)
 {
 	uint64_t kept = r->limits->surge == SURGE_NEVER ? 0 : r->p->footprint_bytes;
 
 	if (r->limits->budget_bytes == UINT64_MAX)
 		return UINT64_MAX;
-	return u64_sub(r->limits->budget_bytes, u64_add(r->promised_bytes, kept));
+	return u64_sub(r->limits->budget_bytes, u64_add(promised_bytes, kept));
+}
+
+uint64_t loan_spare_bytes(const struct round *r)
+{
+	return spare_beside(r, r->promised_bytes);
 }
 
 static void set_limit(struct round *r, uint32_t i, uint64_t loan, enum reason reason)
@@ -122,6 +128,19 @@ static size_t count_waiting(const struct round *r)
 	return n;
 }
 
+/* A loan that the worker in quarantine alone stands in the way of. */
+static void claim_kept(struct round *r)
+{
+	uint64_t without = u64_sub(r->promised_bytes, r->seen->kept_bytes);
+
+	if (r->seen->kept_bytes == 0 || loan_spare_bytes(r) >= chunk_of(r) ||
+	    spare_beside(r, without) < chunk_of(r))
+		return;
+	for (size_t i = 0; i < r->n_entries; i++)
+		if (wants_loan(r, &r->entries[i]))
+			r->ret->end_kept = REASON_ROOM;
+}
+
 void loan_decide(struct round *r)
 {
 	if (r->limits->worker_max_bytes == UINT64_MAX || !r->limits->tripwire)
@@ -133,4 +152,5 @@ void loan_decide(struct round *r)
 	 * it keep a brake's length between them and a kill, should they run away at last. */
 	lend(r, /* first_loans= */ true, 0);
 	lend(r, /* first_loans= */ false, u64_mul_div(chunk_of(r), count_waiting(r), 1));
+	claim_kept(r);
 }

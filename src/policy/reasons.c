@@ -30,6 +30,7 @@ const char *reason_text(enum reason reason)
 		[REASON_LENT] = "headroom lent until its turn comes",
 		[REASON_REPAID] = "headroom given back",
 		[REASON_CONFIGURED] = "as configured",
+		[REASON_ROOM] = "another worker needs its memory",
 	};
 
 	return (unsigned int)reason < N_REASONS ? texts[reason] : "unknown reason";

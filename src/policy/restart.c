@@ -22,6 +22,43 @@ usec_t policy_lead_usec(const struct policy *p, const struct limits *limits)
 	return u64_max(u64_mul_div(usec_add(boot, drain), 5, 4), 1);
 }
 
+/* ---- room ---- */
+
+/* Room for one more worker beside all others, and for what these grow by meanwhile: in the
+ * budget, which is ours alone, and up the tree, where others take theirs. freed_bytes: if so much
+ * of what is used now were not. */
+static bool has_room(const struct round *r, uint32_t i, uint64_t freed_bytes)
+{
+	const struct slot_memory *s = &r->p->slots[i];
+	uint64_t footprint = u64_max(r->p->footprint_bytes, s->footprint_bytes);
+	uint64_t need;
+
+	if (r->limits->budget_bytes == UINT64_MAX && !r->seen->headroom_known)
+		return true;
+	if (footprint == 0)
+		footprint = s->usage_bytes;
+	if (footprint == 0)
+		return false;
+	need = u64_add(footprint, u64_add(r->growth_bytes, r->unused_bytes));
+	if (r->seen->headroom_known &&
+	    need > u64_add(r->seen->headroom_bytes, freed_bytes))
+		return false;
+	return u64_add(need, u64_sub(r->seen->pool_bytes, freed_bytes)) <=
+	       r->limits->budget_bytes;
+}
+
+bool restart_has_room(const struct round *r, uint32_t i)
+{
+	return has_room(r, i, 0);
+}
+
+/* Whether the worker in quarantine is why there is none. */
+static bool kept_takes_room(const struct round *r, uint32_t i)
+{
+	return r->seen->kept_bytes > 0 && !has_room(r, i, 0) &&
+	       has_room(r, i, r->seen->kept_bytes);
+}
+
 /* ---- starts ---- */
 
 static enum reason start_reason(enum absence absence)
@@ -57,6 +94,9 @@ static void start_slots(struct round *r, bool first_starts)
 			s->outlook.waiting = WAITING_BOOTS;
 			continue; /* a boot that ends is an event */
 		}
+		/* It is missed, and will not need its memory before the other one is gone. */
+		if (kept_takes_room(r, i))
+			r->ret->end_kept = REASON_ROOM;
 		round_give(r, ACTION_START, start_reason(s->absence), i);
 		r->n_booting++;
 	}
@@ -79,26 +119,6 @@ void restart_decide_starts(struct round *r)
 
 /* ---- admission ---- */
 
-/* Room for one more worker beside all others, and for what these grow by meanwhile: in the
- * budget, which is ours alone, and up the tree, where others take theirs. */
-static bool has_room_to_surge(const struct round *r, uint32_t i)
-{
-	const struct slot_memory *s = &r->p->slots[i];
-	uint64_t footprint = u64_max(r->p->footprint_bytes, s->footprint_bytes);
-	uint64_t need;
-
-	if (r->limits->budget_bytes == UINT64_MAX && !r->seen->headroom_known)
-		return true;
-	if (footprint == 0)
-		footprint = s->usage_bytes;
-	if (footprint == 0)
-		return false;
-	need = u64_add(footprint, u64_add(r->growth_bytes, r->unused_bytes));
-	if (r->seen->headroom_known && need > r->seen->headroom_bytes)
-		return false;
-	return u64_add(need, r->seen->pool_bytes) <= r->limits->budget_bytes;
-}
-
 static enum action_kind kind_of_restart(const struct round *r, uint32_t i)
 {
 	switch (r->limits->surge) {
@@ -107,7 +127,7 @@ static enum action_kind kind_of_restart(const struct round *r, uint32_t i)
 	case SURGE_NEVER:
 		return ACTION_DRAIN;
 	case SURGE_AUTO:
-		return has_room_to_surge(r, i) ? ACTION_SURGE : ACTION_DRAIN;
+		return has_room(r, i, 0) ? ACTION_SURGE : ACTION_DRAIN;
 	}
 	return ACTION_DRAIN;
 }
@@ -205,6 +225,10 @@ static void give_restart(struct round *r, const struct plan_entry *e, usec_t gap
 	if (!service_allows(r, kind)) {
 		tell_blocked(r, find_blocking(r));
 		return; /* what stands in the way ends with an event */
+	}
+	if (r->limits->surge != SURGE_NEVER && kept_takes_room(r, e->slot)) {
+		r->ret->end_kept = REASON_ROOM;
+		return;
 	}
 	a = round_give(r, kind, e->reason, e->slot);
 	a->deadline_usec = e->deadline_usec;

@@ -359,6 +359,29 @@ static inline void driver_check_headroom(const struct driver *d,
 			DRIVER_CHECK(d->policy->footprint_bytes <= seen->headroom_bytes);
 }
 
+/* A worker in quarantine is ended for a reason, and before one that serves has to make room. */
+static inline void driver_check_kept(const struct driver *d, const struct decision *ret,
+				     const struct snapshot *seen)
+{
+	uint64_t budget = d->limits.budget_bytes;
+
+	DRIVER_CHECK(ret->end_kept == REASON_NONE ||
+		     (seen->kept_bytes > 0 && (ret->end_kept == REASON_ROOM ||
+					       ret->end_kept == REASON_HOST)));
+	if (seen->kept_bytes == 0)
+		return;
+	for (size_t i = 0; i < ret->n_actions; i++) {
+		const struct action *a = &ret->actions[i];
+
+		DRIVER_CHECK(a->reason != REASON_HOST || ret->end_kept != REASON_HOST);
+		/* Without it all would fit, and nothing else is asked of memory here. */
+		if (a->kind == ACTION_DRAIN && d->limits.surge == SURGE_AUTO &&
+		    !seen->headroom_known)
+			DRIVER_CHECK(!d->policy->slots[a->slot].outlook.has_room &&
+				     (budget < UINT64_MAX));
+	}
+}
+
 /* What is told names slots that exist, and no time that has passed. */
 static inline void driver_check_outlooks(const struct driver *d)
 {
@@ -438,6 +461,10 @@ static inline void driver_decide(struct driver *d)
 	for (size_t i = 0; i < d->n_slots; i++)
 		seen.pool_bytes = u64_add(seen.pool_bytes, driver_own(&d->slots[i]));
 	seen.pool_bytes = u64_add(seen.pool_bytes, driver_mib(d, 64));
+	if (kind % 16 >= 12) {
+		seen.kept_bytes = driver_mib(d, 256);
+		seen.pool_bytes = u64_add(seen.pool_bytes, seen.kept_bytes);
+	}
 	if (kind % 16 == 3)
 		seen.now_usec = driver_number(d) % (d->now + 1); /* back, never ahead */
 	if (kind % 8 == 5)
@@ -451,11 +478,13 @@ static inline void driver_decide(struct driver *d)
 			       0; /* the array is as long as that, p may be shorter */
 	decide(d->policy, &d->limits, &seen, &ret);
 	decide(d->twin, &d->limits, &seen, &twin);
-	DRIVER_CHECK(ret.n_actions == twin.n_actions && ret.wake_usec == twin.wake_usec);
+	DRIVER_CHECK(ret.n_actions == twin.n_actions && ret.wake_usec == twin.wake_usec &&
+		     ret.end_kept == twin.end_kept);
 	for (size_t i = 0; i < ret.n_actions; i++)
 		DRIVER_CHECK(driver_same(&d->actions[i], &d->twin_actions[i]));
 	driver_check(d, &ret, seen.pool_bytes);
 	driver_check_headroom(d, &ret, &seen);
+	driver_check_kept(d, &ret, &seen);
 	driver_check_outlooks(d);
 	d->decided = d->policy->now_usec;
 	d->n_decisions++;

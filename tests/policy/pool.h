@@ -83,11 +83,11 @@ static inline void pool_serve(struct pool *pool, uint64_t footprint_bytes)
 	}
 }
 
-/* Decides; the pool's own usage is the workers' sum. */
+/* Decides; the pool's own usage is the workers' sum, that of one in quarantine included. */
 static inline struct decision *pool_decide(struct pool *pool, usec_t now)
 {
 	pool->seen.now_usec = now;
-	pool->seen.pool_bytes = 0;
+	pool->seen.pool_bytes = pool->seen.kept_bytes;
 	for (size_t i = 0; i < pool->seen.n_slots; i++)
 		pool->seen.pool_bytes += pool->slots[i].charged_bytes;
 	decide(pool->policy, &pool->limits, &pool->seen, &pool->decision);
