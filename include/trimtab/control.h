@@ -1,7 +1,7 @@
 /* The control protocol between the supervisor and trimtabctl: typeable by hand.
  *
- * A unix stream socket. The client sends one line, "VERB [WORKER]\n"; the server answers with one
- * line holding one JSON object, and the next request may follow. {"ok":true, ...} or
+ * A unix stream socket. The client sends one line, "VERB [WORKER [MINUTES]]\n"; the server answers
+ * with one line holding one JSON object, and the next request may follow. {"ok":true, ...} or
  * {"ok":false,"error":"..."}. Verbs that start something answer when it has ended. The server
  * takes connections of root and of the user it runs as, and nobody else (SO_PEERCRED).
  *

@@ -10,7 +10,9 @@ enum verb {
 	N_VERBS,
 };
 
-enum verb_target { VERB_POOL, VERB_WORKER, VERB_ANY };
+enum verb_target { VERB_POOL, VERB_WORKER, VERB_ANY, VERB_MINUTES };
+
+#define REQUEST_MINUTES_MAX (24 * 60)
 
 struct verb_row {
 	const char *name;
@@ -23,7 +25,8 @@ extern const struct verb_row verbs[N_VERBS];
 
 struct request {
 	enum verb verb;
-	unsigned worker; /* 0 where the verb names none */
+	unsigned worker;  /* 0 where the verb names none */
+	unsigned minutes; /* 0: not said */
 };
 
 /* Parses one request line without its newline; words are separated by blanks. text is cut.

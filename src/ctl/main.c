@@ -22,7 +22,7 @@ struct options {
 	const char *socket; /* -s */
 	const char *name;   /* -n */
 	bool json;
-	const char *verb, *argument;
+	const char *verb, *argument, *minutes;
 };
 
 /* ---- command line ---- */
@@ -33,13 +33,15 @@ static void print_help(FILE *out)
 		[VERB_POOL] = "",
 		[VERB_WORKER] = "WORKER",
 		[VERB_ANY] = "[WORKER]",
+		[VERB_MINUTES] = "WORKER [MINUTES]",
 	};
 
-	(void)fprintf(out,
-		      "trimtabctl: asks a running trimtab pool\n\n"
-		      "  trimtabctl [-n NAME | -s SOCKET] [--json] VERB [WORKER]\n\n");
+	(void)fprintf(
+		out,
+		"trimtabctl: asks a running trimtab pool\n\n"
+		"  trimtabctl [-n NAME | -s SOCKET] [--json] VERB [WORKER [MINUTES]]\n\n");
 	for (unsigned i = 0; i < N_VERBS; i++)
-		(void)fprintf(out, "  %-8s %-8s %s\n", verbs[i].name,
+		(void)fprintf(out, "  %-10s %-16s %s\n", verbs[i].name,
 			      arguments[verbs[i].target], verbs[i].help);
 	(void)fprintf(
 		out,
@@ -74,12 +76,14 @@ static int parse(int argc, char **argv, struct options *o)
 			o->socket = argv[++i];
 		else if (is_option(word, "-n", "--name") && i + 1 < argc)
 			o->name = argv[++i];
-		else if (word[0] == '-' || (o->verb && o->argument))
+		else if (word[0] == '-' || o->minutes)
 			return -EINVAL;
 		else if (!o->verb)
 			o->verb = word;
-		else
+		else if (!o->argument)
 			o->argument = word;
+		else
+			o->minutes = word;
 	}
 	return o->verb ? 0 : -EINVAL;
 }
@@ -207,8 +211,9 @@ static char *ask(const char *path, const struct options *o)
 			      fd == -ECONNREFUSED ? " (its pool has ended)" : "");
 		return NULL;
 	}
-	n = snprintf(line, sizeof(line), "%s%s%s\n", o->verb, o->argument ? " " : "",
-		     o->argument ? o->argument : "");
+	n = snprintf(line, sizeof(line), "%s%s%s%s%s\n", o->verb, o->argument ? " " : "",
+		     o->argument ? o->argument : "", o->minutes ? " " : "",
+		     o->minutes ? o->minutes : "");
 	if (n < 0 || (size_t)n >= sizeof(line) || write(fd, line, (size_t)n) != n)
 		return NULL;
 	return read_line(fd);
@@ -292,6 +297,47 @@ static void show_trims_of(struct json_object *w)
 		(void)printf("%6s  CPython's arenas: %s\n", "", text(trim, "pymalloc"));
 }
 
+static void show_quarantine(struct json_object *q)
+{
+	const char *state;
+
+	if (!q)
+		return;
+	state = text(q, "state");
+	(void)printf("\nworker %s, pid %s: ", text(q, "worker"), text(q, "pid"));
+	if (strcmp(state, "kept") == 0)
+		(void)printf("in quarantine for another %s, uses %s%s; gdb -p %s\n",
+			     format_usec(number(q, "ends_in_usec")).s,
+			     format_bytes(number(q, "usage_bytes")).s,
+			     json_object_get_boolean(get(q, "drained"))
+				     ? ""
+				     : ", has not finished its requests",
+			     text(q, "pid"));
+	else
+		(void)printf("%s quarantine\n", strcmp(state, "serving") == 0
+							? "to be replaced, for"
+						: strcmp(state, "draining") == 0
+							? "finishes its requests, for"
+							: "at the end of its");
+}
+
+static void show_kept(struct json_object *reply)
+{
+	const char *pid = text(reply, "pid");
+
+	(void)printf("worker %s: pid %s is in quarantine for %s%s; ",
+		     text(reply, "worker"), pid, format_usec(number(reply, "for_usec")).s,
+		     json_object_get_boolean(get(reply, "drained"))
+			     ? ""
+			     : ", with requests that it has not finished");
+	if (number(reply, "replacement_pid") == UINT64_MAX)
+		(void)printf("its replacement starts\n");
+	else
+		(void)printf("pid %s serves in its place\n",
+			     text(reply, "replacement_pid"));
+	(void)printf("  gdb -p %s\n  py-spy dump --pid %s\n", pid, pid);
+}
+
 static void show_status(struct json_object *reply)
 {
 	struct json_object *pool = get(reply, "pool"), *workers = get(reply, "workers");
@@ -317,6 +363,7 @@ static void show_status(struct json_object *reply)
 		     "allocator", "woken by", "longest hold", "last trim");
 	for (size_t i = 0; i < json_object_array_length(workers); i++)
 		show_trims_of(json_object_array_get_idx(workers, i));
+	show_quarantine(get(reply, "quarantine"));
 }
 
 static void show_explanation(struct json_object *reply)
@@ -351,6 +398,11 @@ static void show(const char *verb, struct json_object *reply)
 	else if (strcmp(verb, "recycle") == 0)
 		(void)printf("worker %s replaced: pid %s -> %s\n", text(reply, "worker"),
 			     text(reply, "old_pid"), text(reply, "pid"));
+	else if (strcmp(verb, "quarantine") == 0)
+		show_kept(reply);
+	else if (strcmp(verb, "release") == 0)
+		(void)printf("the quarantine of worker %s, pid %s, is over\n",
+			     text(reply, "worker"), text(reply, "pid"));
 	else if (strcmp(verb, "reload") == 0)
 		(void)printf("reloading; the journal says how it goes\n");
 	else if (strcmp(verb, "upgrade") == 0)

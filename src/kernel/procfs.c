@@ -22,17 +22,22 @@ static int outcome(int r)
 	return r == -ENOENT || r == -ESRCH ? PROC_GONE : r;
 }
 
-static int open_file(pid_t pid, const char *file, int *ret_fd)
+static int open_for(pid_t pid, const char *file, int access, int *ret_fd)
 {
 	char path[64];
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "/proc/%ji/%s", (intmax_t)pid, file);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	fd = open(path, access | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return -errno;
 	*ret_fd = fd;
 	return 0;
+}
+
+static int open_file(pid_t pid, const char *file, int *ret_fd)
+{
+	return open_for(pid, file, O_RDONLY, ret_fd);
 }
 
 static int read_file(pid_t pid, const char *file, char *text, size_t size)
@@ -170,6 +175,16 @@ int proc_catches(pid_t pid, int signal_number, bool *ret)
 		return 0;
 	}
 	return r < 0 ? outcome(r) : -EINVAL;
+}
+
+int proc_set_oom_score(pid_t pid, int score)
+{
+	auto_close int fd = -1;
+	int r = open_for(pid, "oom_score_adj", O_WRONLY, &fd);
+
+	if (r < 0)
+		return outcome(r);
+	return dprintf(fd, "%d", score) < 0 ? outcome(-errno) : 0;
 }
 
 int proc_cgroup(pid_t pid, char **ret_path)

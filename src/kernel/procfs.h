@@ -35,6 +35,10 @@ int proc_forked_only(pid_t pid, bool *ret);
 /* Whether the process handles the signal itself (SigCgt). Returns 0, PROC_GONE or -errno. */
 int proc_catches(pid_t pid, int signal_number, bool *ret);
 
+/* Writes oom_score_adj: -1000 never, 1000 first. Raising it takes no privileges but the process's
+ * own user. Returns 0, PROC_GONE or -errno. */
+int proc_set_oom_score(pid_t pid, int score);
+
 /* The v2 line of /proc/PID/cgroup, without "0::" (caller frees). Returns 0, PROC_GONE or -errno:
  * -ENODATA on a kernel or host without the v2 hierarchy. */
 int proc_cgroup(pid_t pid, char **ret_path);

@@ -62,7 +62,8 @@ struct decision {
 	struct action *actions; /* caller's array of at least 4 per slot */
 	size_t n_actions;
 	usec_t wake_usec; /* look again at this time at the latest; USEC_NEVER: on events only */
-	enum reason end_kept; /* why the worker in quarantine has to go now; REASON_NONE: it has not.
+	enum reason
+		end_kept; /* why the worker in quarantine has to go now; REASON_NONE: it has not.
 			       * What needs its memory waits for its end, which is an event. */
 };
 

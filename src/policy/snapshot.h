@@ -90,7 +90,8 @@ struct slot_seen {
 struct snapshot {
 	usec_t now_usec;
 	uint64_t pool_bytes; /* charged in the whole pool: workers, template, draining */
-	uint64_t kept_bytes; /* of that, by a worker in quarantine, which nobody would miss; 0: none */
+	uint64_t
+		kept_bytes; /* of that, by a worker in quarantine, which nobody would miss; 0: none */
 	usec_t pool_pressure_usec; /* last stall reported for the pool; 0: never */
 	usec_t host_pressure_usec; /* last stall reported for the host; 0: never */
 	bool headroom_known;

@@ -27,7 +27,7 @@ enum our_hand {
 	HAND_WATCHDOG,
 	HAND_BOOT_TIMEOUT,
 	HAND_DRAIN_TIMEOUT,
-	HAND_STOP, /* KILL because the pool stops at once */
+	HAND_STOP, /* KILL for no fault of its own: a quick stop, the end of a quarantine */
 };
 
 struct death {

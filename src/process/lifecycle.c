@@ -16,6 +16,17 @@ const struct transition lifecycle[N_WORKER_STATES][N_WORKER_EVENTS] = {
 	},
 	/* A draining worker is not watched for silence: gthread does not beat while it drains. */
 	[WORKER_DRAINING] = {
+		[WORKER_STAYS]     = { WORKER_KEPT,     STEP_KEEP },
+		[WORKER_TIMEOUT]   = { WORKER_DYING,    STEP_KILL },
+		[WORKER_CONDEMNED] = { WORKER_DYING,    STEP_KILL },
+	},
+	/* Nothing that it does or leaves undone ends it: it may well be stopped in a debugger. */
+	[WORKER_KEPT] = {
+		[WORKER_ASKED]     = { WORKER_ENDING,   STEP_END },
+		[WORKER_TIMEOUT]   = { WORKER_ENDING,   STEP_END },
+		[WORKER_CONDEMNED] = { WORKER_DYING,    STEP_KILL },
+	},
+	[WORKER_ENDING] = {
 		[WORKER_TIMEOUT]   = { WORKER_DYING,    STEP_KILL },
 		[WORKER_CONDEMNED] = { WORKER_DYING,    STEP_KILL },
 	},
@@ -33,6 +44,7 @@ const char *worker_state_name(enum worker_state state)
 		[WORKER_NONE] = "none",		[WORKER_BOOTING] = "booting",
 		[WORKER_SERVING] = "serving",	[WORKER_DRAINING] = "draining",
 		[WORKER_ABORTING] = "aborting", [WORKER_DYING] = "dying",
+		[WORKER_KEPT] = "kept",		[WORKER_ENDING] = "ending",
 	};
 
 	return names[state];

@@ -8,6 +8,9 @@ enum worker_state {
 	WORKER_DRAINING, /* asked to go; finishes what it has */
 	WORKER_ABORTING, /* SIGABRT sent: a moment to dump */
 	WORKER_DYING,	 /* SIGKILL sent to its whole leaf */
+	/* Last, since an upgrade hands these numbers over: */
+	WORKER_KEPT,   /* in quarantine: out of service, alive for a debugger */
+	WORKER_ENDING, /* that is over: SIGTERM sent */
 	N_WORKER_STATES,
 };
 
@@ -16,7 +19,8 @@ enum worker_event {
 	WORKER_ASKED,	  /* drain, retire, stop */
 	WORKER_TIMEOUT,	  /* the state's own deadline passed */
 	WORKER_SILENT,	  /* watchdog: no beat */
-	WORKER_CONDEMNED, /* no more patience: quick stop */
+	WORKER_CONDEMNED, /* not a moment more: its memory is needed */
+	WORKER_STAYS, /* it is to be kept, and has drained or been given its time to */
 	N_WORKER_EVENTS,
 };
 
@@ -26,6 +30,8 @@ enum worker_step {
 	STEP_TERM,  /* SIGTERM, arm graceful-timeout */
 	STEP_ABORT, /* SIGABRT, arm the dump time */
 	STEP_KILL,  /* kill the whole leaf */
+	STEP_KEEP,  /* nobody's worker any more; arm the end of the quarantine */
+	STEP_END,   /* SIGTERM, arm graceful-timeout */
 };
 
 struct transition {

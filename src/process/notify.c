@@ -44,7 +44,10 @@ static void note(struct notify *n, const char *key, const char *value)
 		n->plain |= strcmp(value, "plain") == 0;
 		n->max_requests |= strcmp(value, "max-requests") == 0;
 		n->boot_error |= strcmp(value, "boot-error") == 0;
-	} else if (strcmp(key, "X_TRIMTAB_REQUESTS") == 0)
+		n->kept |= strcmp(value, "kept") == 0;
+	} else if (strcmp(key, "X_TRIMTAB_STAYS") == 0)
+		n->stays = strcmp(value, "1") == 0;
+	else if (strcmp(key, "X_TRIMTAB_REQUESTS") == 0)
 		n->counted = parse_count(value, &n->n_requests);
 }
 

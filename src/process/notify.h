@@ -9,7 +9,8 @@
 /* What one message says. Strings point into the text that was parsed. */
 struct notify {
 	bool ready, stopping, watchdog, watchdog_trigger;
-	bool hello, done, late, plain, max_requests, boot_error; /* X_TRIMTAB= */
+	bool hello, done, late, plain, max_requests, boot_error, kept; /* X_TRIMTAB= */
+	bool stays;	     /* X_TRIMTAB_STAYS=1 */
 	const char *status;  /* STATUS=, NULL when absent */
 	bool counted;	     /* X_TRIMTAB_REQUESTS= */
 	uint64_t n_requests; /* that it has served, as it says */

@@ -404,6 +404,14 @@ static int check_workers(const struct state *s, struct state_error *err)
 	return 0;
 }
 
+static bool has_worker(const struct state *s, uint64_t pid)
+{
+	for (size_t i = 0; i < s->n_worker; i++)
+		if (s->worker[i].pid == pid)
+			return true;
+	return false;
+}
+
 static int check_rest(const struct state *s, struct state_error *err)
 {
 	for (size_t i = 0; i < s->n_listener; i++)
@@ -425,9 +433,12 @@ static int check_rest(const struct state *s, struct state_error *err)
 		    s->template[i].fd < 0)
 			return refuse(err, "template %zu of the state has no process",
 				      i + 1);
-	if (s->n_trim > 1 || s->n_template > 1)
-		return refuse(err,
-			      "the state has more trims or templates than there can be");
+	if (s->n_trim > 1 || s->n_template > 1 || s->n_quarantine > 1)
+		return refuse(err, "the state has more trims, templates or quarantines "
+				   "than there can be");
+	for (size_t i = 0; i < s->n_quarantine; i++)
+		if (!has_worker(s, s->quarantine[i].pid))
+			return refuse(err, "the quarantine of the state is nobody's");
 	return 0;
 }
 

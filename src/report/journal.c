@@ -127,13 +127,18 @@ void journal_black_box(const struct journal_black_box *b)
 	struct record *r = record_begin(
 		EVENT_BLACK_BOX, LOG_INFO,
 		"Worker %u (pid %d) %s, %s old: %s of %s%s%s%s%s", b->worker, (int)b->pid,
-		b->alive ? "before its restart" : "as last seen",
+		!b->alive ? "as last seen"
+		: b->kept ? "at the end of its quarantine"
+			  : "before its restart",
 		format_usec(b->age_usec).s, format_bytes(b->usage_bytes).s,
 		format_bytes(b->limit_bytes).s, exact, trims, b->reason ? "; " : "",
 		b->reason ? b->reason : "");
 
 	add_worker(r, b->worker, b->pid);
-	record_add(r, "TRIMTAB_STATE=%s", b->alive ? "restart" : "death");
+	record_add(r, "TRIMTAB_STATE=%s",
+		   !b->alive ? "death"
+		   : b->kept ? "quarantine"
+			     : "restart");
 	record_add(r, "TRIMTAB_REASON=%s", b->reason);
 	record_add(r, "TRIMTAB_USEC=%" PRIu64, b->age_usec);
 	add_bytes(r, "TRIMTAB_USAGE_BYTES=", b->usage_bytes);
@@ -155,6 +160,54 @@ void journal_black_box(const struct journal_black_box *b)
 		record_add(r, "TRIMTAB_TRIM_AGO_USEC=%" PRIu64, b->trim_ago_usec);
 		add_bytes(r, "TRIMTAB_BEFORE_BYTES=", b->trim_before_bytes);
 		add_bytes(r, "TRIMTAB_AFTER_BYTES=", b->trim_after_bytes);
+	}
+	record_commit(r);
+}
+
+static struct record *begin_quarantine(const struct journal_quarantine *q)
+{
+	char successor[48] = "";
+
+	if (q->successor > 0)
+		(void)snprintf(successor, sizeof(successor),
+			       ", pid %d serves in its place", (int)q->successor);
+	switch (q->state) {
+	case QUARANTINE_REFUSED:
+		return record_begin(EVENT_QUARANTINE, LOG_WARNING,
+				    "Worker %u (pid %d) does not go into quarantine: %s",
+				    q->worker, (int)q->pid, q->reason);
+	case QUARANTINE_BEGUN:
+		return record_begin(
+			EVENT_QUARANTINE, LOG_NOTICE,
+			"Worker %u (pid %d) is in quarantine for %s%s%s: gdb -p %d",
+			q->worker, (int)q->pid, format_usec(q->usec).s,
+			q->drained ? "" : ", with requests that it has not finished",
+			successor, (int)q->pid);
+	case QUARANTINE_ENDED:
+		break;
+	}
+	return record_begin(EVENT_QUARANTINE, LOG_NOTICE,
+			    "The quarantine of worker %u (pid %d) ends after %s: %s",
+			    q->worker, (int)q->pid, format_usec(q->usec).s, q->reason);
+}
+
+void journal_quarantine(const struct journal_quarantine *q)
+{
+	static const char *const states[] = {
+		[QUARANTINE_REFUSED] = "refused",
+		[QUARANTINE_BEGUN] = "begun",
+		[QUARANTINE_ENDED] = "ended",
+	};
+	struct record *r = begin_quarantine(q);
+
+	add_worker(r, q->worker, q->pid);
+	record_add(r, "TRIMTAB_STATE=%s", states[q->state]);
+	if (q->reason)
+		record_add(r, "TRIMTAB_REASON=%s", q->reason);
+	if (q->state != QUARANTINE_REFUSED) {
+		record_add(r, "TRIMTAB_USEC=%" PRIu64, q->usec);
+		record_add(r, "TRIMTAB_USAGE_BYTES=%" PRIu64, q->usage_bytes);
+		record_add(r, "TRIMTAB_DRAINED=%d", q->drained);
 	}
 	record_commit(r);
 }

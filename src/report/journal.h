@@ -28,6 +28,7 @@ struct journal_black_box {
 	pid_t pid;
 	const char *reason; /* of its restart, or TRIMTAB_CAUSE of its death */
 	bool alive; /* before a restart: the figures are of now, else as last seen */
+	bool kept;  /* it was in quarantine */
 	usec_t age_usec;
 	uint64_t n_requests; /* as it last said; UINT64_MAX: it does not */
 	uint64_t usage_bytes, limit_bytes, tripwire_bytes;
@@ -75,6 +76,19 @@ struct journal_decision {
 	usec_t gap_usec;	 /* that applied; 0: none did */
 };
 
+enum journal_quarantine_state { QUARANTINE_REFUSED, QUARANTINE_BEGUN, QUARANTINE_ENDED };
+
+struct journal_quarantine {
+	enum journal_quarantine_state state;
+	unsigned worker;
+	pid_t pid;
+	pid_t successor;    /* begun: who serves in its place; 0: nobody yet */
+	const char *reason; /* why not, or why it ends; begun: NULL */
+	usec_t usec;	    /* begun: for how long at most; ended: how long it was */
+	bool drained;	    /* it had finished its requests */
+	uint64_t usage_bytes;
+};
+
 struct journal_infeasible {
 	const char *what; /* "footprint", "limits", "gap" */
 	const char *
@@ -108,6 +122,9 @@ void journal_worker_ready(unsigned worker, pid_t pid, usec_t boot_usec,
 void journal_worker_exited(const struct journal_exit *e);
 void journal_black_box(const struct journal_black_box *b);
 void journal_worker_trimmed(const struct journal_trim *t);
+
+/* A worker goes into quarantine, or does not after all; or its quarantine ends. */
+void journal_quarantine(const struct journal_quarantine *q);
 
 /* A trim that was asked for and not answered in time. */
 void journal_trim_lost(unsigned worker, pid_t pid, usec_t waited_usec);

@@ -42,6 +42,8 @@ static void start(struct supervisor *s, struct slot *slot, const struct action *
 {
 	int r;
 
+	if (!quarantine_admits(slot, a->reason))
+		return;
 	if (a->kind == ACTION_SURGE) {
 		struct journal_plan plan = plan_of(slot, a);
 
@@ -58,7 +60,8 @@ static void drain(struct slot *slot, const struct action *a)
 {
 	struct journal_plan plan = plan_of(slot, a);
 
-	if (!slot->worker || slot->worker->examination)
+	if (!slot->worker || slot->worker->examination ||
+	    !quarantine_admits(slot, a->reason))
 		return;
 	slot->start_reason = a->reason;
 	journal_restart_begun(&plan, "drain");
@@ -116,6 +119,8 @@ void apply(struct supervisor *s, const struct decision *decision)
 	for (size_t i = 0; i < decision->n_actions; i++)
 		if (decision->actions[i].slot < s->n_slots)
 			apply_one(s, &decision->actions[i]);
+	if (decision->end_kept != REASON_NONE)
+		quarantine_evict(s, reason_text(decision->end_kept));
 }
 
 /* A plan is news when it appears, when its reason changes, and when its date moves by more than a

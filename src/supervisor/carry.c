@@ -470,6 +470,8 @@ static int worker_out(const struct worker *w, struct state_worker *to)
 	to->silence_usec = when_due(w->silence);
 	to->forking = w->forking;
 	to->hello = w->hello;
+	to->stays = w->stays;
+	to->kept_usec = w->kept_usec;
 	to->counted = w->counted;
 	to->n_requests = w->n_requests;
 	COPY(to->status, w->status);
@@ -536,6 +538,8 @@ static void fill_worker(struct worker *w, const struct state_worker *from)
 		.asked_usec = from->asked_usec,
 		.forking = from->forking,
 		.hello = from->hello,
+		.stays = from->stays,
+		.kept_usec = from->kept_usec,
 		.counted = from->counted,
 		.n_requests = from->n_requests,
 		.events_fd = from->events_fd,
@@ -731,6 +735,39 @@ static void trim_in(struct supervisor *s, const struct state *state)
 		}
 }
 
+/* ---- quarantine ---- */
+
+/* Who waits for it is told nothing, as whoever waits for a restart: the journal has it. */
+static int quarantine_out(const struct supervisor *s, struct state *state)
+{
+	const struct quarantine *from = &s->quarantine;
+	struct state_quarantine *to = from->worker ? state_add_quarantine(state) : NULL;
+
+	if (!from->worker)
+		return 0;
+	if (!to)
+		return -ENOMEM;
+	to->pid = (uint64_t)from->worker->pid;
+	to->keep_usec = from->keep_usec;
+	to->wish = from->wish;
+	to->drained = from->drained;
+	return 0;
+}
+
+static void quarantine_in(struct supervisor *s, const struct state *state)
+{
+	const struct state_quarantine *from = state->quarantine;
+
+	for (struct worker *w = s->workers; state->n_quarantine > 0 && w; w = w->next)
+		if ((uint64_t)w->pid == from->pid)
+			s->quarantine = (struct quarantine){
+				.worker = w,
+				.keep_usec = from->keep_usec,
+				.wish = (enum wish)from->wish,
+				.drained = from->drained,
+			};
+}
+
 /* ---- all of it ---- */
 
 int carry_out(struct supervisor *s, bool final, struct state *ret)
@@ -752,6 +789,8 @@ int carry_out(struct supervisor *s, bool final, struct state *ret)
 		r = template_out(s->template, &state);
 	if (r == 0)
 		r = trim_out(s, &state);
+	if (r == 0)
+		r = quarantine_out(s, &state);
 	if (r < 0)
 		return r;
 	*ret = state;
@@ -804,6 +843,9 @@ int carry_check(const struct state *state, struct config_error *err)
 	for (size_t i = 0; i < state->n_trim; i++)
 		if (state->trim[i].reason >= N_REASONS)
 			return refuse(err, "trim", i);
+	for (size_t i = 0; i < state->n_quarantine; i++)
+		if (state->quarantine[i].wish > WISH_OPERATOR)
+			return refuse(err, "quarantine", i);
 	for (size_t i = 0; i < state->n_socket; i++)
 		n_listening += !state->socket[i].leaving;
 	if (n_listening > SPAWN_MAX_LISTEN_FDS)
@@ -844,6 +886,7 @@ int carry_in(struct supervisor *s, const struct state *state)
 	}
 	policy_in(s, p);
 	trim_in(s, state);
+	quarantine_in(s, state);
 	setup_protection(s);
 	watch_pool_again(s);
 	setup_limits(s);

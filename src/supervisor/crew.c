@@ -143,6 +143,17 @@ void worker_event(struct worker *w, enum worker_event event, enum our_hand hand)
 		w->asked_usec = supervisor_now(w->supervisor);
 		supervisor_arm(w->supervisor, &w->silence, USEC_NEVER, NULL, NULL);
 		make_room_to_leave(w);
+		if (quarantine_is_of(w))
+			worker_send_signal(w, SIGWINCH); /* stay behind */
+		worker_send_signal(w, SIGTERM);
+		arm_deadline(w, w->supervisor->launch->graceful_usec);
+		break;
+	case STEP_KEEP:
+		arm_deadline(w, w->supervisor->quarantine.keep_usec);
+		quarantine_keep(w);
+		break;
+	case STEP_END:
+		quarantine_ends(w);
 		worker_send_signal(w, SIGTERM);
 		arm_deadline(w, w->supervisor->launch->graceful_usec);
 		break;
@@ -184,8 +195,12 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 		arm_deadline(w, PROGRAM_LOOK_USEC);
 	else if (w->state == WORKER_BOOTING)
 		worker_event(w, WORKER_TIMEOUT, HAND_BOOT_TIMEOUT);
+	else if (w->state == WORKER_DRAINING && quarantine_is_of(w))
+		worker_event(w, WORKER_STAYS, HAND_NONE);
 	else if (w->state == WORKER_DRAINING)
 		worker_event(w, WORKER_TIMEOUT, HAND_DRAIN_TIMEOUT);
+	else if (w->state == WORKER_ENDING)
+		worker_event(w, WORKER_TIMEOUT, HAND_STOP);
 	else
 		worker_event(w, WORKER_TIMEOUT, HAND_NONE);
 	return 0;
@@ -198,7 +213,7 @@ void worker_hurry(struct worker *w)
 
 	worker_send_signal(w, SIGINT);
 	/* It may have been asked long ago, when there was more time. */
-	if (w->state == WORKER_DRAINING && w->deadline &&
+	if ((w->state == WORKER_DRAINING || w->state == WORKER_ENDING) && w->deadline &&
 	    sd_event_source_get_time(w->deadline, &until) >= 0 &&
 	    until > usec_add(now, patience))
 		arm_deadline(w, patience);
@@ -291,6 +306,8 @@ static void tell_policy(struct worker *w, enum cause cause)
 	uint32_t index = w->slot->number - 1;
 	usec_t now = supervisor_now(s);
 
+	if (w->kept_usec > 0)
+		return; /* it has been told that this one drained, when it had */
 	if (w->asked_usec > 0)
 		policy_note_drained(s->policy, index, now, usec_sub(now, w->asked_usec));
 	else if (w->ready_usec == 0)
@@ -318,6 +335,14 @@ static void give_up_if_hopeless(struct supervisor *s, enum cause cause,
 	stop(s, /* graceful= */ false, "the first worker could not start");
 }
 
+/* Whoever waits for it is told; a quarantine that it was to begin is off. */
+static void replacement_failed(struct slot *slot, const char *why)
+{
+	answer_recycle(slot, why);
+	if (slot->worker && slot->worker->state == WORKER_SERVING)
+		quarantine_cancel(slot->worker, why);
+}
+
 static int on_child_exit(sd_event_source *source, const siginfo_t *si, void *userdata)
 {
 	struct worker *w = userdata;
@@ -336,13 +361,14 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *si, void *use
 		spawn_distrust_clone3();
 	trim_forget(w);
 	tell_policy(w, cause);
+	quarantine_gone(w);
 	if (!w->leaf)
 		/* Children that outlive it; it is not reaped yet. */
 		(void)kill(-w->pid, SIGKILL);
 	if (slot->incoming == w) {
 		slot->incoming = NULL;
 		if (!slot->worker || w->asked_usec == 0)
-			answer_recycle(slot, "the replacement did not become ready");
+			replacement_failed(slot, "the replacement did not become ready");
 	}
 	if (slot->worker == w)
 		slot->worker = NULL;
@@ -563,7 +589,7 @@ void worker_unborn(struct worker *w, int error)
 		slot->incoming = NULL;
 	if (slot->worker == w)
 		slot->worker = NULL;
-	answer_recycle(slot, "the replacement could not be made");
+	replacement_failed(slot, "the replacement could not be made");
 	worker_free(w);
 	supervisor_wake(s);
 }
@@ -624,8 +650,11 @@ static void hear(struct worker *w, const struct notify *n)
 			trim_look(w);
 		supervisor_wake(w->supervisor);
 	}
+	w->stays |= n->stays;
 	if (n->ready)
 		worker_event(w, WORKER_IS_READY, HAND_NONE);
+	if (n->kept)
+		quarantine_heard(w);
 	if (n->done)
 		trim_answered(w);
 	if (n->late)

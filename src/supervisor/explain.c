@@ -44,6 +44,26 @@ static usec_t patience_of(const struct worker *w)
 	return until;
 }
 
+static enum sentence_quarantine stage_of(const struct worker *w)
+{
+	if (w->state == WORKER_SERVING)
+		return SENTENCE_WANTED;
+	if (w->kept_usec == 0)
+		return SENTENCE_DRAINS;
+	return w->state == WORKER_KEPT ? SENTENCE_KEPT : SENTENCE_ENDS;
+}
+
+static void look_at_quarantine(const struct slot *slot, struct sentence_slot *seen)
+{
+	const struct worker *w = slot->supervisor->quarantine.worker;
+
+	if (!w || w->slot != slot)
+		return;
+	seen->quarantine = stage_of(w);
+	seen->kept_pid = w->pid;
+	seen->kept_until_usec = quarantine_until(w);
+}
+
 static struct sentence_slot look_at(const struct slot *slot)
 {
 	const struct worker *w = slot->worker;
@@ -64,6 +84,7 @@ static struct sentence_slot look_at(const struct slot *slot)
 		seen.since_usec = w->asked_usec ? w->asked_usec : w->started_usec;
 		seen.until_usec = patience_of(w);
 	}
+	look_at_quarantine(slot, &seen);
 	return seen;
 }
 
@@ -89,6 +110,8 @@ static void put_slot(struct json_object *o, const struct sentence_slot *seen,
 	put_in(o, "restart_in_usec", k->restart_usec, now);
 	put_text(o, "restart_reason", planned ? reason_text(k->reason) : NULL);
 	put_in(o, "deadline_in_usec", k->deadline_usec, now);
+	put_number(o, "quarantined_pid",
+		   seen->quarantine ? (uint64_t)seen->kept_pid : UINT64_MAX);
 	put_number(o, "after_worker",
 		   planned && k->follows ? k->predecessor + 1 : UINT64_MAX);
 	put_number(o, "after_usec", planned && k->follows ? k->after_usec : UINT64_MAX);

@@ -212,7 +212,8 @@ static void count_old(const struct supervisor *s, unsigned generation,
 {
 	*ret_serving = *ret_alive = 0;
 	for (const struct worker *w = s->workers; w; w = w->next) {
-		if (w->generation > generation)
+		/* One in quarantine has let go of all its sockets. */
+		if (w->generation > generation || w->kept_usec > 0)
 			continue;
 		(*ret_alive)++;
 		*ret_serving += w->state == WORKER_SERVING;

@@ -104,6 +104,7 @@ static uint64_t pool_bytes(struct supervisor *s)
 void observe(struct supervisor *s, struct snapshot *ret)
 {
 	uint64_t headroom = UINT64_MAX;
+	uint64_t kept_bytes = quarantine_bytes(s);
 
 	for (unsigned i = 0; i < s->n_slots; i++)
 		observe_slot(&s->slots[i], &s->seen[i]);
@@ -112,6 +113,7 @@ void observe(struct supervisor *s, struct snapshot *ret)
 		headroom = UINT64_MAX;
 	*ret = (struct snapshot){
 		.now_usec = supervisor_now(s),
+		.kept_bytes = kept_bytes,
 		.pool_bytes = pool_bytes(s),
 		.pool_pressure_usec = s->pool_stall.reported_usec,
 		.host_pressure_usec = s->host_stall.reported_usec,

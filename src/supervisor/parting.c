@@ -55,6 +55,7 @@ void worker_black_box(struct worker *w, const char *reason, bool alive)
 		.pid = w->pid,
 		.reason = reason,
 		.alive = alive,
+		.kept = w->kept_usec > 0,
 		.age_usec = usec_sub(now, w->started_usec),
 		.n_requests = w->counted ? w->n_requests : UINT64_MAX,
 		.limit_bytes = w->limit_bytes,

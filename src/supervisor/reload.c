@@ -48,6 +48,8 @@ static void ask_everybody(struct supervisor *s, bool graceful)
 	template_dismiss(s);
 	if (!graceful && s->launch->graceful_usec > QUICK_USEC)
 		s->launch->graceful_usec = QUICK_USEC;
+	if (s->quarantine.worker)
+		quarantine_cancel(s->quarantine.worker, "the pool stops");
 	for (struct worker *w = s->workers; w; w = w->next) {
 		worker_event(w, WORKER_ASKED, graceful ? HAND_ASKED : HAND_STOP);
 		if (!graceful)

@@ -202,6 +202,76 @@ static void add_trims(struct writer *w, const struct sentence_slot *slot,
 		    100 - o->kept_permyriad / 100);
 }
 
+static void add_phase(struct writer *w, const struct sentence_slot *slot,
+		      const struct outlook *o, usec_t now)
+{
+	switch (slot->phase) {
+	case SLOT_EMPTY:
+		if (!slot->retire)
+			add_down(w, o, now);
+		return;
+	case SLOT_BOOTING:
+		next_clause(w);
+		add(w, "boots");
+		add_under_way(w, slot, now);
+		add(w, ": %s", reason_text(slot->cause));
+		if (o->n_boot_failures > 0) {
+			next_clause(w);
+			add_failures(w, o);
+		}
+		return;
+	case SLOT_DRAINING:
+		next_clause(w);
+		add(w, "finishes its requests");
+		add_under_way(w, slot, now);
+		add(w, ": %s", reason_text(slot->cause));
+		return;
+	case SLOT_SURGING:
+		next_clause(w);
+		add(w, "is being replaced: %s; the new one boots",
+		    reason_text(slot->cause));
+		add_under_way(w, slot, now);
+		add_usage(w, slot, o);
+		return;
+	case SLOT_SERVING:
+		add_usage(w, slot, o);
+		add_growth(w, o, now);
+		add_hold(w, o, now);
+		if (!slot->retire)
+			add_plan(w, o, now);
+		add_trims(w, slot, o, now);
+		return;
+	}
+}
+
+static void add_quarantine(struct writer *w, const struct sentence_slot *slot, usec_t now)
+{
+	switch (slot->quarantine) {
+	case SENTENCE_NO_QUARANTINE:
+		return;
+	case SENTENCE_WANTED:
+		next_clause(w);
+		add(w, "pid %d goes into quarantine when it has been replaced",
+		    slot->kept_pid);
+		return;
+	case SENTENCE_DRAINS:
+		next_clause(w);
+		add(w, "pid %d finishes its requests and goes into quarantine",
+		    slot->kept_pid);
+		return;
+	case SENTENCE_KEPT:
+		next_clause(w);
+		add(w, "pid %d is in quarantine for another %s (gdb -p %d)",
+		    slot->kept_pid, format_usec(usec_sub(slot->kept_until_usec, now)).s,
+		    slot->kept_pid);
+		return;
+	case SENTENCE_ENDS:
+		next_clause(w);
+		add(w, "the quarantine of pid %d ends", slot->kept_pid);
+		return;
+	}
+}
+
 void sentence_slot(char text[SENTENCE_MAX], const struct sentence_slot *slot,
 		   const struct outlook *o, usec_t now)
 {
@@ -210,43 +280,8 @@ void sentence_slot(char text[SENTENCE_MAX], const struct sentence_slot *slot,
 	text[0] = '\0';
 	if (slot->retire)
 		add(&w, "is one too many and goes for good");
-	switch (slot->phase) {
-	case SLOT_EMPTY:
-		if (!slot->retire)
-			add_down(&w, o, now);
-		return;
-	case SLOT_BOOTING:
-		next_clause(&w);
-		add(&w, "boots");
-		add_under_way(&w, slot, now);
-		add(&w, ": %s", reason_text(slot->cause));
-		if (o->n_boot_failures > 0) {
-			next_clause(&w);
-			add_failures(&w, o);
-		}
-		return;
-	case SLOT_DRAINING:
-		next_clause(&w);
-		add(&w, "finishes its requests");
-		add_under_way(&w, slot, now);
-		add(&w, ": %s", reason_text(slot->cause));
-		return;
-	case SLOT_SURGING:
-		next_clause(&w);
-		add(&w, "is being replaced: %s; the new one boots",
-		    reason_text(slot->cause));
-		add_under_way(&w, slot, now);
-		add_usage(&w, slot, o);
-		return;
-	case SLOT_SERVING:
-		add_usage(&w, slot, o);
-		add_growth(&w, o, now);
-		add_hold(&w, o, now);
-		if (!slot->retire)
-			add_plan(&w, o, now);
-		add_trims(&w, slot, o, now);
-		return;
-	}
+	add_phase(&w, slot, o, now);
+	add_quarantine(&w, slot, now);
 }
 
 /* ---- the pool ---- */

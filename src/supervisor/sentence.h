@@ -8,6 +8,15 @@
 
 enum { SENTENCE_MAX = 640 };
 
+/* How far a worker of the slot is on its way through quarantine. */
+enum sentence_quarantine {
+	SENTENCE_NO_QUARANTINE,
+	SENTENCE_WANTED, /* it serves yet */
+	SENTENCE_DRAINS,
+	SENTENCE_KEPT,
+	SENTENCE_ENDS,
+};
+
 /* What the policy's outlook does not say of a slot. */
 struct sentence_slot {
 	enum slot_phase phase;
@@ -17,6 +26,9 @@ struct sentence_slot {
 	usec_t since_usec;    /* when that began */
 	usec_t until_usec;    /* when patience with it ends; USEC_NEVER: never */
 	uint64_t usage_bytes; /* now; 0: not known */
+	enum sentence_quarantine quarantine;
+	int kept_pid;		/* of that worker */
+	usec_t kept_until_usec; /* where it is kept */
 };
 
 struct sentence_pool {

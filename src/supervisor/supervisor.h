@@ -9,9 +9,9 @@
  *
  * crew.c holds the life of one worker from spawn to exit, watch.c what the kernel tells by itself,
  * trim.c the one trim that may be under way, verbs.c what operators ask, reload.c signals that
- * change the pool, parting.c what comes before a planned restart, setup.c everything between
- * "configured" and "running", upgrade.c the change of program in place and carry.c what it takes
- * along. */
+ * change the pool, parting.c what comes before a planned restart, quarantine.c the worker that is kept
+ * for a debugger, setup.c everything between "configured" and "running", upgrade.c the change of
+ * program in place and carry.c what it takes along. */
 #pragma once
 
 #include <stdbool.h>
@@ -94,9 +94,11 @@ struct worker {
 
 	struct trimpage page;
 	struct spawn_report *report;
-	bool forking; /* the template was asked for it; there is no pid yet */
-	bool hello;   /* its library waits for requests */
-	bool counted; /* it says how many requests it has served: */
+	bool forking;	  /* the template was asked for it; there is no pid yet */
+	bool hello;	  /* its library waits for requests */
+	bool stays;	  /* its adapter stays behind when it is told to */
+	usec_t kept_usec; /* since when it is in quarantine; 0: it is not */
+	bool counted;	  /* it says how many requests it has served: */
 	uint64_t n_requests;
 	struct trim_story trims;
 	struct examination
@@ -155,6 +157,16 @@ struct trim_under_way {
 	uint64_t before_bytes;
 	usec_t asked_usec;
 	sd_event_source *timer;
+};
+
+/* The worker that is wanted in quarantine, or is there: kept_usec tells which. */
+struct quarantine {
+	struct worker *worker;	       /* NULL: none */
+	usec_t keep_usec;	       /* how long, from when it is out of service */
+	enum wish wish;		       /* its slot's, before */
+	bool drained;		       /* it had finished its requests */
+	bool released;		       /* an operator has seen enough */
+	struct control_client *client; /* waits for it to be kept, or to be gone */
 };
 
 /* The next program in our place, while it is tried out. */
@@ -242,6 +254,7 @@ struct supervisor {
 	unsigned target; /* workers wanted */
 	struct worker *workers;
 	struct trim_under_way trim;
+	struct quarantine quarantine;
 	struct predecessor predecessor;
 	enum trimtab_allocator trim_allocator; /* of the last worker that answered */
 	struct upgrade upgrade;
@@ -369,6 +382,37 @@ void worker_black_box(struct worker *w, const char *reason, bool alive);
 void examination_abandon(struct worker *w);
 bool examination_is_of(const struct worker *w, pid_t pid);
 struct examination *examination_free(struct examination *e);
+
+/* ---- quarantine.c ---- */
+
+/* The replies to `quarantine` and `release`; NULL: the client is kept and answered later. */
+struct json_object *quarantine_begin(struct supervisor *s, unsigned number,
+				     unsigned minutes, struct control_client *client);
+struct json_object *quarantine_release(struct supervisor *s, unsigned number,
+				       struct control_client *client);
+/* What `status` says of it; NULL: there is none. */
+struct json_object *quarantine_describe(struct supervisor *s);
+/* When it ends; USEC_NEVER: it has not begun, or is ending. */
+usec_t quarantine_until(const struct worker *w);
+/* Whether it is this worker that is kept, or is to be. */
+bool quarantine_is_of(const struct worker *w);
+/* Before its slot's restart: whether that may go on. One that has no room for both is off. */
+bool quarantine_admits(const struct slot *slot, enum reason reason);
+/* It will not be kept after all; nothing where it is already. */
+void quarantine_cancel(struct worker *w, const char *why);
+/* Its adapter says that it has drained, and stays. */
+void quarantine_heard(struct worker *w);
+/* The steps of the lifecycle: it is nobody's worker any more; it will be sent SIGTERM. */
+void quarantine_keep(struct worker *w);
+void quarantine_ends(struct worker *w);
+/* It met its tripwire, with so much charged. */
+void quarantine_crossed(struct worker *w, uint64_t charged_bytes);
+/* What it uses, while it is kept; 0: there is none. */
+uint64_t quarantine_bytes(struct supervisor *s);
+/* Its memory is needed: kills it. */
+void quarantine_evict(struct supervisor *s, const char *why);
+/* Its process has ended. */
+void quarantine_gone(struct worker *w);
 
 /* ---- template.c ---- */
 

@@ -227,6 +227,7 @@ static struct json_object *status(struct supervisor *s)
 	json_object_object_add(reply, "pool", describe_pool(s));
 	json_object_object_add(reply, "sockets", describe_sockets(s));
 	json_object_object_add(reply, "workers", workers);
+	json_object_object_add(reply, "quarantine", quarantine_describe(s));
 	return reply;
 }
 
@@ -334,6 +335,10 @@ struct json_object *handle_request(void *userdata, const struct request *request
 		return trim(s, request->worker, client);
 	case VERB_RECYCLE:
 		return recycle(s, request->worker, client);
+	case VERB_QUARANTINE:
+		return quarantine_begin(s, request->worker, request->minutes, client);
+	case VERB_RELEASE:
+		return quarantine_release(s, request->worker, client);
 	case VERB_RELOAD:
 		reload(s);
 		return control_ok();
@@ -360,6 +365,8 @@ void forget_client(void *userdata, struct control_client *client)
 		s->stop_client = NULL;
 	if (s->upgrade.client == client)
 		s->upgrade.client = NULL;
+	if (s->quarantine.client == client)
+		s->quarantine.client = NULL;
 	for (unsigned i = 0; i < s->n_slots; i++) {
 		struct slot *slot = &s->slots[i];
 

@@ -65,8 +65,11 @@ static void raise_tripwire(struct worker *w)
 	struct supervisor *s = w->supervisor;
 	uint64_t charged, was = w->tripwire_bytes;
 
-	if (cgroup_read_u64(w->leaf->dir_fd, "memory.current", &charged) != 0 ||
-	    w->slot->worker != w)
+	if (cgroup_read_u64(w->leaf->dir_fd, "memory.current", &charged) != 0)
+		return;
+	if (w->kept_usec > 0)
+		quarantine_crossed(w, charged);
+	if (w->slot->worker != w)
 		return;
 	set_tripwire(w, policy_raise_tripwire(s->policy, &s->limits, w->slot->number - 1,
 					      supervisor_now(s), charged));

@@ -97,6 +97,7 @@ Test(config, defaults_are_those_of_the_manual)
 	cr_expect_eq(c->restart_abort_grace, 2 * USEC_PER_SEC);
 	cr_expect_null(c->restart_on_recycle);
 	cr_expect_eq(c->restart_on_recycle_timeout, 10 * USEC_PER_SEC);
+	cr_expect_eq(c->restart_quarantine, 10 * USEC_PER_MIN);
 	cr_expect_eq(c->restart_hold_max, 2 * USEC_PER_MIN);
 	cr_expect_eq(c->restart_surge, CONFIG_SURGE_AUTO);
 	cr_expect_eq(c->trim_mode, CONFIG_TRIM_PRESSURE);

@@ -19,7 +19,8 @@ static int parsed(const char *line, struct request *ret, const char **ret_error)
 Test(verb, every_one_is_parsed_by_its_name)
 {
 	for (unsigned i = 0; i < N_VERBS; i++) {
-		bool wants_worker = verbs[i].target == VERB_WORKER;
+		bool takes_minutes = verbs[i].target == VERB_MINUTES;
+		bool wants_worker = verbs[i].target == VERB_WORKER || takes_minutes;
 		const char *error = NULL;
 		struct request q;
 		char line[64];
@@ -32,7 +33,8 @@ Test(verb, every_one_is_parsed_by_its_name)
 		cr_assert_null(error);
 		cr_assert_gt(strlen(verbs[i].help), 10);
 		/* With one word too many, and with one too few. */
-		(void)snprintf(line, sizeof(line), "%s 1 2", verbs[i].name);
+		(void)snprintf(line, sizeof(line), "%s 1 2%s", verbs[i].name,
+			       takes_minutes ? " 3" : "");
 		cr_assert_eq(parsed(line, &q, &error), -EINVAL, "%s", line);
 		cr_assert_not_null(error);
 		if (verbs[i].target == VERB_ANY)
@@ -56,6 +58,30 @@ Test(verb, a_worker_may_be_named)
 	cr_assert_eq(q.worker, 3);
 	cr_assert_eq(parsed("explain 0", &q, &error), -EINVAL);
 	cr_assert_eq(parsed("explain x", &q, &error), -EINVAL);
+}
+
+Test(verb, minutes_may_be_named)
+{
+	static const char *const wrong[] = {
+		"0", "-1", "1441", "x", "1.5", "10m", "0x1"
+	};
+	const char *error = NULL;
+	struct request q;
+	char line[64];
+
+	cr_assert_eq(parsed("quarantine 3", &q, &error), 0);
+	cr_assert_eq(q.verb, VERB_QUARANTINE);
+	cr_assert_eq(q.worker, 3);
+	cr_assert_eq(q.minutes, 0);
+	cr_assert_eq(parsed("quarantine 3 1440", &q, &error), 0);
+	cr_assert_eq(q.worker, 3);
+	cr_assert_eq(q.minutes, 1440);
+	for (size_t i = 0; i < ELEMENTS(wrong); i++) {
+		(void)snprintf(line, sizeof(line), "quarantine 3 %s", wrong[i]);
+		cr_assert_eq(parsed(line, &q, &error), -EINVAL, "%s", line);
+	}
+	cr_assert_eq(parsed("quarantine", &q, &error), -EINVAL);
+	cr_assert_eq(parsed("quarantine 1 2 3 4", &q, &error), -EINVAL);
 }
 
 Test(verb, blanks_do_not_matter)

@@ -41,17 +41,23 @@ static void notification(char *text)
 
 static void request(char *text)
 {
-	struct request q = { .verb = N_VERBS, .worker = UNTOUCHED };
+	struct request q = { .verb = N_VERBS, .worker = UNTOUCHED, .minutes = UNTOUCHED };
 	const char *error = NULL;
 
 	if (request_parse(text, &q, &error) < 0) {
 		CHECK(error && *error);
-		CHECK(q.verb == N_VERBS && q.worker == UNTOUCHED);
+		CHECK(q.verb == N_VERBS && q.worker == UNTOUCHED &&
+		      q.minutes == UNTOUCHED);
 		return;
 	}
 	CHECK(q.verb < N_VERBS && !error);
-	CHECK(verbs[q.verb].target == VERB_ANY ||
-	      (q.worker > 0) == (verbs[q.verb].target == VERB_WORKER));
+
+	enum verb_target target = verbs[q.verb].target;
+
+	CHECK(target == VERB_ANY ||
+	      (q.worker > 0) == (target == VERB_WORKER || target == VERB_MINUTES));
+	CHECK(q.minutes == 0 ||
+	      (target == VERB_MINUTES && q.minutes <= REQUEST_MINUTES_MAX));
 }
 
 static void answer(const char *text)

@@ -34,6 +34,7 @@ Test(procfs, a_process_that_has_gone_is_an_outcome)
 	cr_expect_eq(proc_cpu(pid, &value), PROC_GONE);
 	cr_expect_eq(proc_forked_only(pid, &forked_only), PROC_GONE);
 	cr_expect_eq(proc_catches(pid, SIGUSR2, &catches), PROC_GONE);
+	cr_expect_eq(proc_set_oom_score(pid, 1000), PROC_GONE);
 	cr_expect_eq(proc_cgroup(pid, &path), PROC_GONE);
 	cr_expect_eq(value, 7);
 	cr_expect_null(path);
@@ -132,6 +133,19 @@ Test(procfs, start_time_tells_processes_apart_whatever_their_name)
 	cr_assert_eq(prctl(PR_SET_NAME, ") R 1 2 (3"), 0);
 	cr_assert_eq(proc_start_ticks(getpid(), &second), 0);
 	cr_assert_eq(first, second);
+}
+
+Test(procfs, oom_score_is_raised)
+{
+	char text[16] = "";
+	FILE *file;
+
+	cr_assert_eq(proc_set_oom_score(getpid(), 1000), 0);
+	file = fopen("/proc/self/oom_score_adj", "re");
+	cr_assert(file && fgets(text, sizeof(text), file));
+	(void)fclose(file);
+	cr_assert_str_eq(text, "1000\n");
+	cr_assert_eq(proc_set_oom_score(getpid(), 1001), -EINVAL);
 }
 
 static void on_signal(int signal_number)

@@ -366,8 +366,8 @@ static inline void driver_check_kept(const struct driver *d, const struct decisi
 	uint64_t budget = d->limits.budget_bytes;
 
 	DRIVER_CHECK(ret->end_kept == REASON_NONE ||
-		     (seen->kept_bytes > 0 && (ret->end_kept == REASON_ROOM ||
-					       ret->end_kept == REASON_HOST)));
+		     (seen->kept_bytes > 0 &&
+		      (ret->end_kept == REASON_ROOM || ret->end_kept == REASON_HOST)));
 	if (seen->kept_bytes == 0)
 		return;
 	for (size_t i = 0; i < ret->n_actions; i++) {

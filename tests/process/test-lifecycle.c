@@ -7,7 +7,8 @@
 #include "util/cleanup.h"
 
 static const enum worker_state states[] = {
-	WORKER_BOOTING, WORKER_SERVING, WORKER_DRAINING, WORKER_ABORTING, WORKER_DYING,
+	WORKER_BOOTING, WORKER_SERVING, WORKER_DRAINING, WORKER_ABORTING,
+	WORKER_DYING,	WORKER_KEPT,	WORKER_ENDING,
 };
 
 static const struct transition *cell(enum worker_state state, int event)
@@ -48,6 +49,12 @@ Test(lifecycle, every_cell_is_sensible)
 				break;
 			case STEP_KILL:
 				cr_assert_eq(t->next, WORKER_DYING);
+				break;
+			case STEP_KEEP:
+				cr_assert_eq(t->next, WORKER_KEPT);
+				break;
+			case STEP_END:
+				cr_assert_eq(t->next, WORKER_ENDING);
 				break;
 			}
 		}
@@ -94,6 +101,32 @@ Test(lifecycle, asked_once_told_once)
 }
 
 /* Who hangs is asked where before it is killed; who was asked to go has had its time. */
+/* Only who was asked to go, and once; from there no silence and no message of its own ends it. */
+Test(lifecycle, kept_after_its_drain)
+{
+	for (size_t i = 0; i < ELEMENTS(states); i++)
+		cr_assert_eq(cell(states[i], WORKER_STAYS)->next,
+			     states[i] == WORKER_DRAINING ? WORKER_KEPT : WORKER_NONE,
+			     "%s", worker_state_name(states[i]));
+	cr_assert_eq(cell(WORKER_KEPT, WORKER_ASKED)->step, STEP_END);
+	cr_assert_eq(cell(WORKER_KEPT, WORKER_TIMEOUT)->step, STEP_END);
+	cr_assert_eq(cell(WORKER_ENDING, WORKER_TIMEOUT)->step, STEP_KILL);
+	cr_assert_eq(cell(WORKER_ENDING, WORKER_ASKED)->next, WORKER_NONE);
+	cr_assert_eq(cell(WORKER_ENDING, WORKER_STAYS)->next, WORKER_NONE);
+}
+
+/* An upgrade hands these numbers over: they never change. */
+Test(lifecycle, numbers_are_for_ever)
+{
+	cr_assert_eq(WORKER_BOOTING, 1);
+	cr_assert_eq(WORKER_SERVING, 2);
+	cr_assert_eq(WORKER_DRAINING, 3);
+	cr_assert_eq(WORKER_ABORTING, 4);
+	cr_assert_eq(WORKER_DYING, 5);
+	cr_assert_eq(WORKER_KEPT, 6);
+	cr_assert_eq(WORKER_ENDING, 7);
+}
+
 Test(lifecycle, aborted_first)
 {
 	cr_assert_eq(cell(WORKER_BOOTING, WORKER_TIMEOUT)->step, STEP_ABORT);

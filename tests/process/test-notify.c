@@ -31,7 +31,7 @@ static bool says_nothing(const struct notify *n)
 {
 	return !n->ready && !n->stopping && !n->watchdog && !n->watchdog_trigger &&
 	       !n->hello && !n->done && !n->late && !n->plain && !n->max_requests &&
-	       !n->boot_error && !n->status;
+	       !n->boot_error && !n->kept && !n->stays && !n->status;
 }
 
 Test(notify_parse, requests)
@@ -65,6 +65,9 @@ Test(notify_parse, each_word)
 	cr_assert(parsed("X_TRIMTAB=plain").plain);
 	cr_assert(parsed("X_TRIMTAB=max-requests").max_requests);
 	cr_assert(parsed("X_TRIMTAB=boot-error").boot_error);
+	cr_assert(parsed("X_TRIMTAB=kept").kept);
+	cr_assert(parsed("X_TRIMTAB_STAYS=1").stays);
+	cr_assert_not(parsed("X_TRIMTAB_STAYS=0").stays);
 	cr_assert_str_eq(parsed("STATUS=serving").status, "serving");
 }
 

@@ -36,6 +36,7 @@ static void make_state(void)
 	}
 	state_add_socket(&state)->fd = 3;
 	state_add_trim(&state)->pid = 101;
+	state_add_quarantine(&state)->pid = 102;
 }
 
 static void free_state(void)
@@ -221,7 +222,7 @@ Test(state, numbers_out_of_range)
 	expect_refused("notify_fd=5\n", "notify_fd=2\n", "out of range");
 	expect_refused("notify_fd=5\n", "notify_fd=-2\n", "out of range");
 	expect_refused("notify_fd=5\n", "notify_fd=1048577\n", "out of range");
-	expect_refused("state=2\n", "state=6\n", "out of range");
+	expect_refused("state=2\n", "state=8\n", "out of range");
 	expect_refused("kind=0\n", "kind=3\n", "out of range");
 }
 
@@ -252,6 +253,8 @@ Test(state, what_does_not_fit_together)
 	expect_refused("pidfd=12\n", "pidfd=11\n", "twice");
 	expect_refused("fd=3\n", "fd=-1\n", "socket 1");
 	expect_refused("[trim]\n", "[trim]\n[trim]\n", "more trims");
+	expect_refused("[quarantine]\n", "[quarantine]\n[quarantine]\n", "quarantines");
+	expect_refused("[quarantine]\npid=102\n", "[quarantine]\npid=103\n", "nobody's");
 	expect_refused("[trim]\n", "[template]\n[trim]\n", "template 1");
 	expect_refused("[trim]\n", "[leaf]\n[trim]\n", "leaf 1");
 	expect_refused("[trim]\n", "[listener]\nslot=1\n[trim]\n", "listener 1");

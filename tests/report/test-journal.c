@@ -198,6 +198,99 @@ Test(journal, black_box_of_the_dead)
 		"trimmed; oom-worker");
 }
 
+Test(journal, black_box_after_a_quarantine)
+{
+	journal_black_box(&(struct journal_black_box){
+		.worker = 1,
+		.pid = 7,
+		.reason = "its time is over",
+		.alive = true,
+		.kept = true,
+		.age_usec = USEC_PER_SEC,
+		.n_requests = UINT64_MAX,
+		.usage_bytes = 1 << 20,
+		.limit_bytes = UINT64_MAX,
+		.stalled_ago_usec = USEC_NEVER,
+		.trim_ago_usec = USEC_NEVER,
+	});
+	take("black-box", "6");
+	expect("TRIMTAB_STATE", "quarantine");
+	expect_message(
+		"Worker 1 (pid 7) at the end of its quarantine, 1.0 s old: 1.0 MiB of no "
+		"limit; never trimmed; its time is over");
+}
+
+Test(journal, quarantine_begun)
+{
+	journal_quarantine(&(struct journal_quarantine){
+		.state = QUARANTINE_BEGUN,
+		.worker = 3,
+		.pid = 4711,
+		.successor = 4712,
+		.usec = 10 * USEC_PER_MIN,
+		.drained = true,
+		.usage_bytes = 100 << 20,
+	});
+	take("quarantine", "5");
+	expect("TRIMTAB_STATE", "begun");
+	expect("TRIMTAB_WORKER", "3");
+	expect("TRIMTAB_PID", "4711");
+	expect("TRIMTAB_REASON", "(none)");
+	expect("TRIMTAB_USEC", "600000000");
+	expect("TRIMTAB_USAGE_BYTES", "104857600");
+	expect("TRIMTAB_DRAINED", "1");
+	expect_message(
+		"Worker 3 (pid 4711) is in quarantine for 10 min, pid 4712 serves in its "
+		"place: gdb -p 4711");
+}
+
+Test(journal, quarantine_of_one_that_hangs)
+{
+	journal_quarantine(&(struct journal_quarantine){
+		.state = QUARANTINE_BEGUN,
+		.worker = 3,
+		.pid = 4711,
+		.usec = 10 * USEC_PER_MIN,
+	});
+	take("quarantine", "5");
+	expect("TRIMTAB_DRAINED", "0");
+	expect_message(
+		"Worker 3 (pid 4711) is in quarantine for 10 min, with requests that it "
+		"has not finished: gdb -p 4711");
+}
+
+Test(journal, quarantine_ended)
+{
+	journal_quarantine(&(struct journal_quarantine){
+		.state = QUARANTINE_ENDED,
+		.worker = 3,
+		.pid = 4711,
+		.reason = "the pool stops",
+		.usec = 90 * USEC_PER_SEC,
+	});
+	take("quarantine", "5");
+	expect("TRIMTAB_STATE", "ended");
+	expect("TRIMTAB_REASON", "the pool stops");
+	expect("TRIMTAB_USEC", "90000000");
+	expect_message(
+		"The quarantine of worker 3 (pid 4711) ends after 90.0 s: the pool "
+		"stops");
+}
+
+Test(journal, quarantine_refused)
+{
+	journal_quarantine(&(struct journal_quarantine){
+		.state = QUARANTINE_REFUSED,
+		.worker = 3,
+		.pid = 4711,
+		.reason = "the pool stops",
+	});
+	take("quarantine", "4");
+	expect("TRIMTAB_STATE", "refused");
+	expect("TRIMTAB_USEC", "(none)");
+	expect_message("Worker 3 (pid 4711) does not go into quarantine: the pool stops");
+}
+
 Test(journal, trim)
 {
 	journal_worker_trimmed(&(struct journal_trim){

@@ -251,3 +251,32 @@ Test(sentence, nonsense_is_cut)
 	cr_assert_lt(strlen(text), SENTENCE_MAX);
 	cr_assert_eq(text[SENTENCE_MAX], 'x');
 }
+
+Test(sentence, quarantine)
+{
+	struct sentence_slot slot = serving;
+
+	slot.quarantine = SENTENCE_WANTED;
+	slot.kept_pid = 4711;
+	slot.kept_until_usec = USEC_NEVER;
+	expect_slot(&slot, &calm,
+		    "uses 312.0 MiB of 512.0 MiB; does not grow; nothing is planned; "
+		    "no trim is due; pid 4711 goes into quarantine when it has been "
+		    "replaced");
+	slot.quarantine = SENTENCE_DRAINS;
+	expect_slot(&slot, &calm,
+		    "uses 312.0 MiB of 512.0 MiB; does not grow; nothing is planned; "
+		    "no trim is due; pid 4711 finishes its requests and goes into "
+		    "quarantine");
+	slot.quarantine = SENTENCE_KEPT;
+	slot.kept_until_usec = NOW + 9 * USEC_PER_MIN;
+	expect_slot(&slot, &calm,
+		    "uses 312.0 MiB of 512.0 MiB; does not grow; nothing is planned; "
+		    "no trim is due; pid 4711 is in quarantine for another 9 min (gdb -p "
+		    "4711)");
+	slot.quarantine = SENTENCE_ENDS;
+	slot.phase = SLOT_EMPTY;
+	slot.retire = true;
+	expect_slot(&slot, &calm,
+		    "is one too many and goes for good; the quarantine of pid 4711 ends");
+}
