@@ -5,7 +5,6 @@
  * trying to open or read what has failed: the thread just ends. */
 #include "preload/pressure.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -199,20 +198,6 @@ static void after_fork_in_child(void)
 	errno = saved_errno;
 }
 
-/* glibc's pthread_atfork(3) is linked statically and calls this; other libcs have only that. */
-static void follow_forks(void)
-{
-	int (*register_atfork)(void (*)(void), void (*)(void), void (*)(void), void *) =
-		dlsym(RTLD_DEFAULT, "__register_atfork");
-	int (*atfork)(void (*)(void), void (*)(void), void (*)(void)) =
-		dlsym(RTLD_DEFAULT, "pthread_atfork");
-
-	if (register_atfork)
-		(void)register_atfork(NULL, NULL, after_fork_in_child, NULL);
-	else if (atfork)
-		(void)atfork(NULL, NULL, after_fork_in_child);
-}
-
 static bool started_by_manager(void)
 {
 	const char *text = getenv("SYSTEMD_EXEC_PID");
@@ -242,5 +227,5 @@ void pressure_start(void)
 		return;
 	(void)allocator_detect();
 	if (allocator_can_release() && start_thread() == 0)
-		follow_forks();
+		thread_follow_forks(NULL, NULL, after_fork_in_child);
 }

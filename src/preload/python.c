@@ -2,7 +2,7 @@
  * one short-lived thread that takes the GIL.
  *
  * It must never make the helper wait without bound, never run Python code on a thread of ours,
- * and never be inside the interpreter while that is taken down: PyGILState_Ensure then ends the
+ * and never be inside the interpreter while that is taken down: asking for the GIL then ends the
  * thread at best and reads freed memory at worst. So before the first use an atexit function is
  * registered, which says that the end begins and waits for our thread to be out. What is left
  * is the very first use in a process that ends within the same microseconds.
@@ -11,7 +11,12 @@
  * - Py_AddPendingCall works from any thread without the GIL. Up to 3.12 such a call is not seen
  *   by a main thread that is busy and alone (python/cpython issue 95820): taking the GIL once
  *   makes it look. A main thread that sleeps in a system call looks when it wakes.
- * - The object and function signatures below are in the stable ABI (PEP 384). */
+ * - Up to 3.11 a thread state is entered into a list under a lock that os.fork() does not hold and its
+ *   child takes before it renews it (HEAD_LOCK in _PyThreadState_DeleteExcept): a child forked at
+ *   that moment waits for ever. Threads of Python's own enter theirs with the GIL, which os.fork()
+ *   has; ours cannot, so it is made behind a gate (gate.h), by the steps of PyGILState_Ensure.
+ * - The object and function signatures below are in the stable ABI (PEP 384), but for
+ *   PyThreadState_DeleteCurrent and PyInterpreterState_Main, which have been there since 3.7. */
 #include "preload/python.h"
 
 #include <dlfcn.h>
@@ -26,6 +31,7 @@
 #include <unistd.h>
 
 #include "preload/allocator.h"
+#include "preload/gate.h"
 #include "preload/self.h"
 
 enum {
@@ -54,8 +60,11 @@ struct python_method {
 	FUNCTION(ssize_t, PyGC_Collect, (void))                                       \
 	FUNCTION(int, PyGC_Disable, (void))                                           \
 	FUNCTION(int, PyGC_Enable, (void))                                            \
-	FUNCTION(int, PyGILState_Ensure, (void))                                      \
-	FUNCTION(void, PyGILState_Release, (int state))                               \
+	FUNCTION(python_interpreter *, PyInterpreterState_Main, (void))               \
+	FUNCTION(python_thread_state *, PyThreadState_New,                            \
+		 (python_interpreter * interpreter))                                  \
+	FUNCTION(void, PyThreadState_Clear, (python_thread_state * state))            \
+	FUNCTION(void, PyThreadState_DeleteCurrent, (void))                           \
 	FUNCTION(python_thread_state *, PyEval_SaveThread, (void))                    \
 	FUNCTION(void, PyEval_RestoreThread, (python_thread_state * state))           \
 	FUNCTION(python_interpreter *, PyInterpreterState_Head, (void))               \
@@ -149,6 +158,8 @@ void python_detect(void)
 	if (!api.is_finalizing)
 		api.is_finalizing = dlsym(RTLD_DEFAULT, "_Py_IsFinalizing");
 	api.complete = complete && api.is_finalizing;
+	if (api.complete)
+		gate_prepare();
 }
 
 bool python_is_there(void)
@@ -259,16 +270,22 @@ static void guard_the_end(void)
 static void be_inside(void)
 {
 	work_fn *work = atomic_exchange(&gil.work, NULL);
-	int state;
+	python_thread_state *state;
 
 	if (!python_is_running())
 		return;
-	state = api.PyGILState_Ensure();
+	gate_enter();
+	state = api.PyThreadState_New(api.PyInterpreterState_Main());
+	gate_leave();
+	if (!state)
+		return;
+	api.PyEval_RestoreThread(state);
 	if (!gil.guarded)
 		guard_the_end();
 	if (gil.guarded && work)
 		work();
-	api.PyGILState_Release(state);
+	api.PyThreadState_Clear(state);
+	api.PyThreadState_DeleteCurrent();
 }
 
 /* What is asked for while the thread is on its way out makes it turn round. */
@@ -287,9 +304,11 @@ static void *gil_thread(void *unused)
 	return NULL;
 }
 
+/* Asked for first, then busy: the thread is busy from before it takes the work until that is done. The
+ * other way round it may turn round in between, and be at the work that it has just taken. */
 static bool gil_thread_is_done(void)
 {
-	return !atomic_load(&gil.busy) && !atomic_load(&gil.work);
+	return !atomic_load(&gil.work) && !atomic_load(&gil.busy);
 }
 
 /* The thread inherits the helper's mask: every signal blocked. */

@@ -6,6 +6,7 @@
  * library, which keeps those out that it needs itself for setuid(2) and cancellation. */
 #include "preload/thread.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/sched.h>
 #include <pthread.h>
@@ -51,6 +52,21 @@ int thread_start(void *(*function)(void *))
 		r = create(function, stack_sizes[i]);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return r;
+}
+
+/* glibc's pthread_atfork(3) is linked statically and calls this; other libcs have only that. */
+void thread_follow_forks(void (*before)(void), void (*in_parent)(void),
+			 void (*in_child)(void))
+{
+	int (*register_atfork)(void (*)(void), void (*)(void), void (*)(void), void *) =
+		dlsym(RTLD_DEFAULT, "__register_atfork");
+	int (*atfork)(void (*)(void), void (*)(void), void (*)(void)) =
+		dlsym(RTLD_DEFAULT, "pthread_atfork");
+
+	if (register_atfork)
+		(void)register_atfork(before, in_parent, in_child, NULL);
+	else if (atfork)
+		(void)atfork(before, in_parent, in_child);
 }
 
 void thread_settle(const char *name)

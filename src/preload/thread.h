@@ -5,6 +5,10 @@
  * mask is as before when it returns. Returns 0 or -errno. */
 int thread_start(void *(*function)(void *));
 
+/* pthread_atfork(3), wherever the C library has it; for good, as it cannot be undone. NULL: nothing. */
+void thread_follow_forks(void (*before)(void), void (*in_parent)(void),
+			 void (*in_child)(void));
+
 /* To be called first in a thread that lives as long as the process: names it, and gives up the
  * process's descriptor table for an empty one of its own. From there on no descriptor of ours is
  * one that the application could close, or mistake for its own, and none of the application's is
