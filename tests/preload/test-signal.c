@@ -24,6 +24,9 @@ static struct driver start(void)
 	cr_assert_eq(driver_start(&driver, &(struct driver_setup){ 0 }, guest_arguments),
 		     0);
 	cr_assert(driver_await_hello(&driver), "no hello");
+	/* The thread may say hello before the constructor that made it, with every signal blocked,
+	 * has ended. */
+	cr_assert_eq(driver_ask(&driver, "presence"), PRESENT);
 	return driver;
 }
 
