@@ -94,16 +94,21 @@ class Notifier:
         self.settle()
 
     def settle(self):
-        # A signal handler that interrupts us leaves its message to us, so order holds. It
-        # may also raise SystemExit right through us; live() settles once more at the end.
+        # A signal handler that interrupts us leaves its message to us, so order holds; after our
+        # last look at what is owed there is nothing left to interrupt. It may also raise
+        # SystemExit right through us; live() settles once more at the end.
         if self._settling:
             return
-        self._settling = True
-        try:
-            while self._owed and self._send(self._owed[0]):
-                self._owed.popleft()
-        finally:
-            self._settling = False
+        full = False
+        while self._owed and not full:
+            self._settling = True
+            try:
+                if self._owed:  # still: one that came in between has sent them all
+                    full = not self._send(self._owed[0])
+                    if not full:
+                        self._owed.popleft()
+            finally:
+                self._settling = False
 
     def _send(self, message):
         # A child of the application inherits our signal handlers, but is not the worker.

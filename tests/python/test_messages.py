@@ -257,9 +257,11 @@ class Beats(unittest.TestCase):
 
 
 class Order(unittest.TestCase):
+    def setUp(self):
+        self.adapter = import_adapter()
+
     def test_a_message_of_a_signal_handler_waits_for_the_one_it_interrupts(self):
-        adapter = import_adapter()
-        notifier = adapter.Notifier("")
+        notifier = self.adapter.Notifier("")
         sent = []
 
         def send(message):
@@ -273,6 +275,27 @@ class Order(unittest.TestCase):
         notifier._send = send
         notifier.tell_surely("READY=1")
         self.assertEqual(sent, ["READY=1", "STOPPING=1"])
+
+    def test_one_that_comes_at_any_look_is_sent(self):
+        """Each time that the queue is looked at is a place where a handler may come between."""
+        for look in range(1, 6):
+            notifier = self.adapter.Notifier("")
+            sent, looks = [], []
+
+            class Interrupted(self.adapter.deque):
+                def __bool__(self):
+                    owed = len(self) > 0
+                    looks.append(owed)
+                    if len(looks) == look:
+                        notifier.tell_surely("STOPPING=1")
+                    return owed
+
+            notifier._owed = Interrupted()
+            notifier._send = lambda message: sent.append(message) or True
+            notifier.tell_surely("READY=1")
+            if len(looks) >= look:
+                self.assertEqual(sent, ["READY=1", "STOPPING=1"], look)
+        self.assertLess(len(looks), look, "every look was tried")
 
 
 if __name__ == "__main__":
