@@ -193,7 +193,7 @@ class Hangs(Case):
     def test_a_template_says_where(self):
         self.write("slow.py", "import signal\nsignal.pause()\n")
         pool = self.pool("gunicorn", "--preload", "-b", "127.0.0.1:0", "slow:app",
-                         cwd=self.directory, sets=("restart.boot-timeout=5s",))
+                         cwd=self.directory, sets=("restart.boot-timeout=15s",))
         self.assertEqual(pool.wait_exit(), 1)
         self.assertTrue(any("slow.py" in r["MESSAGE"] and "line 2" in r["MESSAGE"]
                             for r in pool.records), pool.log())
@@ -201,13 +201,14 @@ class Hangs(Case):
 
     def test_a_configuration_may_load_the_next_time(self):
         # Not 2, after which the packaged unit stays down.
-        for does, says in (("signal.pause()", "boot-timeout"),
-                           ("signal.raise_signal(9)", "killed by signal 9")):
+        for does, says, timeout in (("signal.pause()", "boot-timeout", "2s"),
+                                    ("signal.raise_signal(9)", "killed by signal 9", "1h")):
             with self.subTest(does):
                 self.write("gunicorn.conf.py", f"import signal\n{does}\n")
                 pool = self.pool("gunicorn", "-b", "127.0.0.1:0", "app:app",
                                  cwd=self.directory,
-                                 sets=("restart.ready-after=1s", "restart.boot-timeout=2s"))
+                                 sets=("restart.ready-after=1s",
+                                       f"restart.boot-timeout={timeout}"))
                 self.assertEqual(pool.wait_exit(), 1)
                 self.assertIn(says, pool.log())
 

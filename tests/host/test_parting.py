@@ -96,7 +96,7 @@ class OnRecycle(Case):
 
     def test_has_its_time(self):
         pool = self.pool_with('sleep 1000 & echo $! > "$1/child"; sleep 1000\n',
-                              "restart.on-recycle-timeout=300ms")
+                              "restart.on-recycle-timeout=3s")
         pid = pool.workers()[1]
         with concurrent.futures.ThreadPoolExecutor() as clients:
             asked = clients.submit(pool.ctl, "recycle", "1")
