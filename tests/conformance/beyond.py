@@ -64,7 +64,8 @@ def back_off(t):
     t.check(not server.has_ended(), server.text())
     times = server.times("start")
     waits = [later - earlier for earlier, later in zip(times, times[1:])]
-    t.check(waits[1] > 0.9 and waits[2] > waits[1], f"waits of {waits} s")
+    # 1.5, 2.25, 3.4 s by the rule; a slow machine only adds to them.
+    t.check(all(wait > least for wait, least in zip(waits, (1.4, 2.1, 3.2))), f"waits of {waits} s")
 
 
 @behaviour(57, "TERM serves what waits in the backlog", gunicorn=NEVER)

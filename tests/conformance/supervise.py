@@ -28,12 +28,22 @@ def replaced(t):
 @behaviour(36, "how a worker ended is logged: status, signal, a hint at memory", gunicorn=(24,))
 def endings(t):
     server = t.started(1)
+    n_settled = 0
+
+    def settle():
+        """Until the log has all that came before."""
+        nonlocal n_settled
+        n_settled += 1
+        server.send(signal.SIGUSR1)
+        server.wait_text("(?i)handling signal: (sig)?usr1", n_settled)
+
     for path, pattern in ((f"/raise?{int(signal.SIGKILL)}", r"(?i)SIGKILL.*(memory|\n)"),
                           (f"/raise?{int(signal.SIGSEGV)}", r"(?i)SIG(SEGV)?.*(11|SEGV)|SIGSEGV"),
                           ("/exit?7", r"(?i)(code|status):? 7")):
         before = server.workers()
         server.try_to_get(path)
         server.wait_workers(1, other_than=before)
+        settle()
         t.check(re.search(pattern, server.text()), f"nothing like {pattern} is said")
     if t.is_trimtab:
         kill, crash, code = server.records("exit")[:3]
@@ -41,6 +51,7 @@ def endings(t):
         before = server.workers()
         os.kill(next(iter(before)), signal.SIGTERM)
         server.wait_workers(1, other_than=before)
+        settle()
         t.equal(server.records("exit")[3]["PRIORITY"], "6", "TERM by somebody")
         t.check("out-of-memory" in kill["MESSAGE"], kill["MESSAGE"])
         t.equal((crash["TRIMTAB_STATUS"], code["TRIMTAB_STATUS"]), ("11", "7"))
