@@ -346,6 +346,8 @@ int helper_start(struct trimtab_page *page, enum trimtab_allocator allocator)
 	helper.operations = 0;
 	helper.late_pause_nsec = 0;
 	helper.page = page;
+	/* Whoever forked us may have had a late collection. */
+	helper.late_pause_nsec = 0;
 	helper.wake = (enum trimtab_wake)page->wake;
 	helper.signal_number = (int)page->signal_number;
 	helper.cookie_low = (uint32_t)page->cookie;

@@ -57,7 +57,15 @@ void plain_arm(int number, pid_t helper)
 	};
 	struct sigaction before;
 
-	if (sigaction(number, NULL, &before) < 0 || before.sa_handler != SIG_DFL)
+	if (sigaction(number, NULL, &before) < 0)
+		return;
+	if (plain_is_ours(&before)) {
+		/* Of the process that forked this one, or armed before. */
+		plain.pid = getpid();
+		plain.helper = helper;
+		return;
+	}
+	if (before.sa_handler != SIG_DFL)
 		return;
 	plain.pid = getpid();
 	plain.helper = helper;
