@@ -338,6 +338,18 @@ static void show_kept(struct json_object *reply)
 	(void)printf("  gdb -p %s\n  py-spy dump --pid %s\n", pid, pid);
 }
 
+static void show_template(struct json_object *t)
+{
+	if (!t)
+		return;
+	(void)printf("workers are forked by %s", text(t, "pid"));
+	if (get(t, "forked_by_worker"))
+		(void)printf(", a child of worker %s", text(t, "forked_by_worker"));
+	else if (strcmp(text(t, "state"), "ready") != 0)
+		(void)printf(", which is loading");
+	(void)printf("\n");
+}
+
 static void show_status(struct json_object *reply)
 {
 	struct json_object *pool = get(reply, "pool"), *workers = get(reply, "workers");
@@ -350,6 +362,7 @@ static void show_status(struct json_object *reply)
 		(void)printf("listens on %s, %s queued\n", text(socket, "address"),
 			     text(socket, "queued"));
 	}
+	show_template(get(pool, "template"));
 	(void)printf("%s of %s workers serve; budget %s; %s\n\n", text(pool, "serving"),
 		     text(pool, "workers"), format_bytes(number(pool, "budget_bytes")).s,
 		     strcmp(text(pool, "mode"), "full") == 0

@@ -288,6 +288,8 @@ static enum reason wish_reason(enum wish wish)
 		return REASON_REQUESTS;
 	case WISH_OPERATOR:
 		return REASON_OPERATOR;
+	case WISH_REFORK:
+		return REASON_REFORK;
 	}
 	return REASON_NONE;
 }
@@ -324,7 +326,7 @@ static void consider_slot(struct round *r, struct plan_entry *e)
 	no_later(e, r->now, r->now, wish, /* hard= */ false);
 	/* A worker that has had its requests still serves. That all of them reach the number at
 	 * the same time is what the gap is for. */
-	if (e->reason == REASON_REQUESTS) {
+	if (e->reason == REASON_REQUESTS || e->reason == REASON_REFORK) {
 		e->last_call_usec = USEC_NEVER;
 		e->patient = true;
 	}

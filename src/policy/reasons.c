@@ -31,6 +31,7 @@ const char *reason_text(enum reason reason)
 		[REASON_REPAID] = "headroom given back",
 		[REASON_CONFIGURED] = "as configured",
 		[REASON_ROOM] = "another worker needs its memory",
+		[REASON_REFORK] = "its memory is the template's now",
 	};
 
 	return (unsigned int)reason < N_REASONS ? texts[reason] : "unknown reason";

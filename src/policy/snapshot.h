@@ -65,6 +65,7 @@ enum wish {
 	WISH_RELOAD,   /* a new generation of code or configuration */
 	WISH_REQUESTS, /* the worker announced that it reached max-requests */
 	WISH_OPERATOR, /* trimtabctl recycle */
+	WISH_REFORK,   /* the next template was forked from it */
 };
 
 struct slot_seen {
@@ -145,6 +146,8 @@ enum reason {
 	REASON_REPAID,
 	REASON_CONFIGURED, /* a new leaf gets the limit as configured */
 	REASON_ROOM,	   /* a quarantine ends: another worker needs its memory */
+	/* one more restart */
+	REASON_REFORK,
 	N_REASONS,
 };
 

@@ -156,18 +156,37 @@ static struct leaf *find_free(const struct leaves *all, unsigned number)
 
 	/* The plainest name, for those who look: worker-3 before worker-3.2. */
 	for (struct leaf *l = all->first; l; l = l->next)
-		if (l->number == number && !l->taken && leaf_settle(l) &&
+		if (l->number == number && !l->taken && !l->spent && leaf_settle(l) &&
 		    (!best || strverscmp(l->name, best->name) < 0))
 			best = l;
 	return best;
 }
 
+static void remove_spent(struct leaves *all)
+{
+	struct leaf **next = &all->first;
+
+	while (*next) {
+		struct leaf *l = *next;
+
+		if (!l->spent || l->taken || !leaf_settle(l) ||
+		    cgroup_remove(all->root_fd, l->name) < 0) {
+			next = &l->next;
+			continue;
+		}
+		*next = l->next;
+		(void)leaf_free(l);
+	}
+}
+
 int leaf_take(struct leaves *all, unsigned number, struct leaf **ret)
 {
-	struct leaf *leaf = find_free(all, number);
+	struct leaf *leaf;
 	char name[sizeof(leaf->name)];
 	int r;
 
+	remove_spent(all);
+	leaf = find_free(all, number);
 	if (!leaf) {
 		pick_name(all, number, name, sizeof(name));
 		r = make(all, number, name, &leaf);

@@ -27,6 +27,9 @@ struct leaf {
 	 * the patch) compare the parent's count with the leaf's at CLONE_INTO_CGROUP and kill the
 	 * new child at birth: seen on 6.18. Joining from within is not affected. */
 	bool killed;
+	/* Pages that were written here are others' as well, and stay charged here when its worker is
+	 * gone: not to be held against another worker. It is removed as soon as it is empty. */
+	bool spent;
 };
 
 struct leaves {

@@ -11,7 +11,7 @@
 
 #include "util/cleanup.h"
 
-enum { PACKET_SIZE = 8192 };
+enum { PACKET_SIZE = 8192, N_FDS_MAX = 4 };
 
 int template_pair(int *ret_ours, int *ret_theirs)
 {
@@ -28,9 +28,9 @@ int template_pair(int *ret_ours, int *ret_theirs)
 static int write_request(const struct template_request *q, char *text, size_t size)
 {
 	const char *leaf = q->join ? " join" : " leaf";
-	int n = snprintf(text, size, "fork %u%s%s%s", q->worker,
+	int n = snprintf(text, size, "fork %u%s%s%s%s", q->worker,
 			 q->output_fd >= 0 ? " output" : "", q->leaf_fd >= 0 ? leaf : "",
-			 q->page_fd >= 0 ? " page" : "");
+			 q->page_fd >= 0 ? " page" : "", q->warm_fd >= 0 ? " warm" : "");
 	size_t used = (size_t)n;
 
 	for (char *const *e = q->env; *e; e++) {
@@ -45,25 +45,22 @@ static int write_request(const struct template_request *q, char *text, size_t si
 	return (int)used;
 }
 
-int template_ask(int fd, const struct template_request *q)
+/* With those of the candidates that are descriptors. */
+static int send_packet(int fd, char *text, size_t length,
+		       const int candidates[static N_FDS_MAX])
 {
-	const int candidates[] = { q->output_fd, q->leaf_fd, q->page_fd };
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(candidates))];
+		char space[CMSG_SPACE(N_FDS_MAX * sizeof(int))];
 	} control = { 0 };
-	char text[PACKET_SIZE];
-	int fds[ELEMENTS(candidates)], r = write_request(q, text, sizeof(text));
+	struct iovec iov = { .iov_base = text, .iov_len = length };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int fds[N_FDS_MAX];
 	size_t n_fds = 0;
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ELEMENTS(candidates); i++)
+	for (size_t i = 0; i < N_FDS_MAX; i++)
 		if (candidates[i] >= 0)
 			fds[n_fds++] = candidates[i];
-
-	struct iovec iov = { .iov_base = text, .iov_len = (size_t)r };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	if (n_fds > 0) {
 		message.msg_control = &control;
@@ -79,6 +76,27 @@ int template_ask(int fd, const struct template_request *q)
 	if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	return 0;
+}
+
+int template_ask(int fd, const struct template_request *q)
+{
+	const int candidates[N_FDS_MAX] = { q->output_fd, q->leaf_fd, q->page_fd,
+					    q->warm_fd };
+	char text[PACKET_SIZE];
+	int r = write_request(q, text, sizeof(text));
+
+	return r < 0 ? r : send_packet(fd, text, (size_t)r, candidates);
+}
+
+int template_promote(int fd, int output_fd, int leaf_fd)
+{
+	const int candidates[N_FDS_MAX] = { output_fd, leaf_fd, -1, -1 };
+	char text[32];
+	/* Never to be cloned into: the worker has the library's thread, see clone_into(). */
+	int n = snprintf(text, sizeof(text), "promote%s%s",
+			 output_fd >= 0 ? " output" : "", leaf_fd >= 0 ? " join" : "");
+
+	return send_packet(fd, text, (size_t)n, candidates);
 }
 
 int template_tell(int fd, const char *format, ...)
@@ -97,6 +115,18 @@ int template_tell(int fd, const char *format, ...)
 	return 0;
 }
 
+/* Without anything that could disturb a terminal or a journal's reader. */
+static void take_words(const char *text, char *to, size_t size)
+{
+	size_t n = 0;
+
+	for (; text[n] && n + 1 < size; n++)
+		to[n] = (unsigned char)text[n] < ' ' || (unsigned char)text[n] > '~'
+				? '?'
+				: text[n];
+	to[n] = '\0';
+}
+
 int template_parse(const char *text, struct template_answer *ret)
 {
 	struct template_answer a = { 0 };
@@ -104,6 +134,15 @@ int template_parse(const char *text, struct template_answer *ret)
 
 	if (strcmp(text, "ready") == 0) {
 		a.word = TEMPLATE_READY;
+	} else if (strcmp(text, "warm") == 0) {
+		a.word = TEMPLATE_WARM;
+	} else if (sscanf(text, "promoted %d%n", &a.pid, &end) == 1 && !text[end]) {
+		a.word = TEMPLATE_PROMOTED;
+		if (a.pid <= 1)
+			return -EBADMSG;
+	} else if (strncmp(text, "refused ", 8) == 0) {
+		a.word = TEMPLATE_REFUSED;
+		take_words(text + 8, a.why, sizeof(a.why));
 	} else if (sscanf(text, "forked %u %d%n", &a.worker, &a.pid, &end) == 2 &&
 		   !text[end]) {
 		a.word = TEMPLATE_FORKED;

@@ -110,6 +110,9 @@ class Notifier:
             finally:
                 self._settling = False
 
+    def fileno(self):
+        return self._socket.fileno() if self._socket else -1
+
     def _send(self, message):
         # A child of the application inherits our signal handlers, but is not the worker.
         if not self._usable or os.getpid() != self._pid:
@@ -170,9 +173,10 @@ class Heartbeat:
     answered by gunicorn's own object.
     """
 
-    def __init__(self, worker, notifier, watchdog_sec, request_limit):
+    def __init__(self, worker, notifier, watchdog_sec, request_limit, between=None):
         self._tmp = worker.tmp
         self._worker = worker
+        self._between = between  # to be called between two requests, by class sync alone
         self._notifier = notifier
         self._watchdog_sec = watchdog_sec
         self._request_limit = request_limit
@@ -196,6 +200,8 @@ class Heartbeat:
         if now >= self._due:
             self._due = now + self._interval_sec
             self._beat()
+        if self._between and self.ready:
+            self._between(self._worker)
 
     def _beat(self):
         self._tmp.notify()
@@ -429,14 +435,15 @@ def add_python_paths(cfg):
             sys.path.insert(0, path)
 
 
-def inherited_sockets(cfg, log):
+def inherited_sockets(cfg, log, fds=None):
+    """fds: where they are, if not where LISTEN_FDS says."""
     from gunicorn import sock, systemd
 
     count = systemd.listen_fds()
     os.environ.pop("LISTEN_FDNAMES", None)
-    if count == 0:
+    if count == 0 and not fds:
         raise RuntimeError("no sockets inherited: LISTEN_FDS is not for this process")
-    fds = range(FIRST_LISTEN_FD, FIRST_LISTEN_FD + count)
+    fds = fds or range(FIRST_LISTEN_FD, FIRST_LISTEN_FD + count)
     return sock.create_sockets(Inherited(cfg), log, fds)
 
 
@@ -464,7 +471,7 @@ def take_request_limit(cfg):
     return limit
 
 
-def build_worker(app, notifier, log=None):
+def build_worker(app, notifier, log=None, fds=None, between=None):
     """Do what gunicorn's master does up to its fork. Returns worker, server and heartbeat."""
     import gunicorn
     from gunicorn import debug
@@ -477,7 +484,7 @@ def build_worker(app, notifier, log=None):
     log = log or cfg.logger_class(cfg)
     worker_class = cfg.worker_class
     os.environ.update(cfg.env)
-    sockets = inherited_sockets(cfg, log)
+    sockets = inherited_sockets(cfg, log, fds)
     if hasattr(worker_class, "check_config"):
         worker_class.check_config(cfg, log)
 
@@ -487,7 +494,7 @@ def build_worker(app, notifier, log=None):
     limit = take_request_limit(cfg)
     wait_sec = beat_sec / 3 if beat_sec else cfg.timeout / 2
     worker = worker_class(age, parent, sockets, app, wait_sec, cfg, log)
-    worker.tmp = heartbeat = Heartbeat(worker, notifier, beat_sec, limit)
+    worker.tmp = heartbeat = Heartbeat(worker, notifier, beat_sec, limit, between)
     heartbeat.parting = parting_of(worker, heartbeat)
     server = Server(app, log, sockets, int(parent), age)
     cfg.pre_fork(server, worker)
@@ -583,11 +590,15 @@ def work():
     return work_with(Notifier(os.environ.get("NOTIFY_SOCKET", "")))
 
 
-def work_with(notifier, app=None, log=None):
-    """The same, with gunicorn's application and logger where they are there already."""
+class NextTemplate(BaseException):
+    """Raised in a child of a worker, which leaves the worker's stack by it: see trimtab_template."""
+
+
+def work_with(notifier, app=None, log=None, fds=None, between=None):
+    """The same, with gunicorn's application, logger and sockets where they are there already."""
     try:
         app = app or load_application()
-        worker, server, heartbeat = build_worker(app, notifier, log)
+        worker, server, heartbeat = build_worker(app, notifier, log, fds, between)
     except SystemExit as leave:
         tell_boot_error(notifier, leave)
         raise
@@ -607,6 +618,7 @@ def live(worker, server, heartbeat, notifier):
     from gunicorn import util
 
     worker.pid = os.getpid()
+    ends_here = True
     try:
         util._setproctitle("worker [%s]" % worker.cfg.proc_name)
         worker.log.info("Booting worker with pid: %s", worker.pid)
@@ -618,13 +630,17 @@ def live(worker, server, heartbeat, notifier):
         if status != 0 and not heartbeat.ready:
             tell_boot_error(notifier, error)
         return status
+    except NextTemplate:
+        ends_here = False  # the worker is another process, and goes on
+        raise
     finally:
-        worker.log.info("Worker exiting (pid: %s)", worker.pid)
-        notifier.settle()
-        say_goodbye(worker, server)
-        if heartbeat.stays:
-            stay(worker, server, notifier)
-        end_at_once_when_asked_again()
+        if ends_here:
+            worker.log.info("Worker exiting (pid: %s)", worker.pid)
+            notifier.settle()
+            say_goodbye(worker, server)
+            if heartbeat.stays:
+                stay(worker, server, notifier)
+            end_at_once_when_asked_again()
 
 
 def serve(worker, server):

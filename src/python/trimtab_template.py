@@ -9,6 +9,10 @@ workers go on sharing it: a collection would otherwise write to every object the
 --start and --reload say what it is loaded for, which gunicorn's master has hooks for: those are run
 here, as are the others of the master's, when the supervisor says that their time has come.
 
+A worker of class sync that has answered enough requests may become the next template (Candidate):
+a child of it, forked between two requests, leaves the worker's stack, drops what was the worker's,
+and goes on here where this process was. What the worker holds that no fork survives forbids it.
+
 Descriptor TRIMTAB_TEMPLATE is a socket of packets, described in src/process/template.h. A worker
 is forked twice: its parent ends at once, so that it becomes the supervisor's child. It is born in
 its own cgroup, or enters it before it touches memory. What it is from then on is
@@ -21,22 +25,24 @@ import array
 import contextlib
 import ctypes
 import errno
+import fcntl
 import gc
 import importlib
 import os
 import signal
+import stat
 import sys
 import threading
 import traceback
 from os import fork  # bound now, like the socket: gevent replaces both
-from socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_SEQPACKET
-from socket import SOL_SOCKET, socketpair
+from socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, SCM_RIGHTS
+from socket import SOCK_SEQPACKET, SOL_SOCKET, socketpair
 from socket import socket as Socket
 
 import trimtab_gunicorn as adapter
 
 PACKET_SIZE = 8192
-N_FDS_MAX = 3
+N_FDS_MAX = 4
 DEATH_SIGNAL = adapter.parent_death_signal()
 LIBC = ctypes.CDLL(None)  # once: each is a class of its own, built of memory that workers share
 ADOPT = getattr(LIBC, "trimtab_preload_adopt", None)  # where the preload library is loaded
@@ -77,7 +83,13 @@ def main(arguments):
     master.loaded(options[1:])
     settle()
     supervisor.send(b"ready")
-    return serve_forks(supervisor, app, log, master)
+    listeners = None
+    while True:
+        try:
+            return serve_forks(supervisor, app, log, master, listeners)
+        except adapter.NextTemplate as successor:
+            promotion, = successor.args
+        supervisor, listeners, master = promotion.become_template(app, log)
 
 
 # ---- loading
@@ -214,7 +226,7 @@ class Master:
 
 # ---- forking
 
-def serve_forks(supervisor, app, log, master):
+def serve_forks(supervisor, app, log, master, listeners):
     """Returns an exit status: the template's at the end of the socket, or a worker's."""
     while True:
         text, fds = receive(supervisor)
@@ -235,7 +247,7 @@ def serve_forks(supervisor, app, log, master):
         else:
             if pid == 0:
                 supervisor.close()
-                return become_worker(app, log, named, lines[1:], other)
+                return become_worker(app, log, named, lines[1:], other, listeners)
             supervisor.send(b"forked %s %d" % (number.encode(), pid))
             with other, contextlib.suppress(OSError):  # it may have died already
                 other.send(b"go", MSG_NOSIGNAL)
@@ -243,10 +255,10 @@ def serve_forks(supervisor, app, log, master):
             os.close(fd)
 
 
-def receive(supervisor):
+def receive(supervisor, flags=0):
     fds = array.array("i")
     text, ancillary, _, _ = supervisor.recvmsg(
-        PACKET_SIZE, CMSG_SPACE(N_FDS_MAX * fds.itemsize), MSG_CMSG_CLOEXEC)
+        PACKET_SIZE, CMSG_SPACE(N_FDS_MAX * fds.itemsize), MSG_CMSG_CLOEXEC | flags)
     for level, kind, data in ancillary:
         if level == SOL_SOCKET and kind == SCM_RIGHTS:
             fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
@@ -351,19 +363,25 @@ def end_threads_of_libraries():
         os.waitpid(pid, 0)
 
 
-def become_worker(app, log, named, environment, template):
-    """Returns the worker's exit status, for main() to leave with as any program does."""
+def lead_session(named, log):
     os.setsid()
     # Unless capture_output has sent it to the log of errors.
     if "output" in named and not getattr(log, "logfile", None):
         os.dup2(named["output"], 1)
         os.dup2(named["output"], 2)
+
+
+def become_worker(app, log, named, environment, template, listeners):
+    """Returns the worker's exit status, for main() to leave with as any program does."""
+    lead_session(named, log)
     os.environ.update(entry.split("=", 1) for entry in environment)
     page = os.environ.pop("TRIMTAB_PAGE", None)
     os.environ["LISTEN_PID"] = str(os.getpid())
     if "WATCHDOG_USEC" in os.environ:
         os.environ["WATCHDOG_PID"] = str(os.getpid())
     page_fd = named.pop("page", None)
+    warm_fd = named.pop("warm", None)
+    n_requests = int(os.environ.pop("TRIMTAB_REFORK_AFTER", "0"))
     for fd in named.values():
         os.close(fd)
 
@@ -374,7 +392,10 @@ def become_worker(app, log, named, environment, template):
             os.close(page_fd)
 
     notifier = adapter.Notifier(os.environ.get("NOTIFY_SOCKET", ""), arrive)
-    return adapter.work_with(notifier, app, log)
+    between = None
+    if warm_fd is not None:
+        between = Candidate(warm_fd, n_requests, app.cfg, notifier).look
+    return adapter.work_with(notifier, app, log, listeners, between)
 
 
 def wait_until_known(template):
@@ -398,6 +419,159 @@ def adopt_page(fd, cookie):
     """Bring the preload library to life in this process, which it has not been loaded for."""
     if ADOPT:
         ADOPT(b"%d:%d:%s" % (fd, os.getpid(), cookie.encode()))
+
+
+# ---- the next template
+
+class Candidate:
+    """A worker that may become the next template, once it has answered so many requests.
+
+    It says "warm" then, and looks between requests whether it is wanted. What is asked of it is a
+    fork and no more: it goes on serving, whatever becomes of the child.
+    """
+
+    def __init__(self, fd, n_requests, cfg, notifier):
+        self._channel = Socket(fileno=fd)
+        self._n_requests, self._notifier = n_requests, notifier
+        self._max_requests = cfg.max_requests  # which the worker is going to switch off
+        self._known = set(links_of_descriptors().values())
+        self._told = False
+        if not any(base.__module__ == "gunicorn.workers.sync" for base in cfg.worker_class.__mro__):
+            self._refuse("its class does not serve one request after the other in one thread")
+        elif adapter.drops_privileges(cfg):
+            self._refuse("it gives up the privileges that making workers takes")
+
+    def look(self, worker):
+        """Between two requests."""
+        if self._channel is None or not self._told and worker.nr < self._n_requests:
+            return
+        try:
+            if not self._told:
+                self._channel.send(b"warm", MSG_NOSIGNAL)
+                self._told = True
+            text, fds = receive(self._channel, MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            text, fds = b"", []
+        named = dict(zip(text.decode().split()[1:], fds))
+        try:
+            if text:
+                self._fork(worker, named)
+        finally:
+            for fd in fds:
+                os.close(fd)
+            self._channel = None
+
+    def _fork(self, worker, named):
+        why = self._unfit(worker, named.values())
+        if not why:
+            flush_output()
+            try:
+                pid, other = fork_twice(named)
+            except OSError as error:
+                why = "it cannot fork: %s" % error.strerror
+        if why:
+            self._refuse(why)
+            return
+        if pid == 0:
+            lead_session(named, worker.log)
+            raise adapter.NextTemplate(Promotion(self._channel, other, worker, self._max_requests))
+        with other, contextlib.suppress(OSError):  # not told to go on, the child ends
+            self._channel.send(b"promoted %d" % pid, MSG_NOSIGNAL)
+            other.send(b"go", MSG_NOSIGNAL)
+
+    def _refuse(self, why):
+        with contextlib.suppress(OSError):
+            self._channel.send(b"refused " + why.encode("ascii", "replace")[:200], MSG_NOSIGNAL)
+        self._channel = None
+
+    def _unfit(self, worker, received):
+        """What the worker has that a template must not have, or None."""
+        others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+        if others:
+            return "it has other threads: " + ", ".join(others)
+        if n_foreign_threads() > 0:
+            end_threads_of_libraries()
+        if n_foreign_threads() > 0:
+            return "it has threads that Python does not know"
+        return self._unshareable(worker, received)
+
+    def _unshareable(self, worker, received):
+        """Named like /proc/self/fd does: what all later workers would use together."""
+        own = {0, 1, 2, self._channel.fileno(), self._notifier.fileno(), worker.tmp.fileno(),
+               *worker.PIPE, *(s.fileno() for s in worker.sockets), *received}
+        for fd, link in links_of_descriptors().items():
+            if fd in own or link in self._known or is_harmless(fd):
+                continue
+            with contextlib.suppress(OSError), Socket(fileno=os.dup(fd)) as peer:
+                link = "a connection to %s" % (peer.getpeername(),)
+            return "it has something open that workers cannot share: " + link
+        return None
+
+
+class Promotion:
+    """What a worker's child takes along on its way out of the worker's stack."""
+
+    def __init__(self, supervisor, parent, worker, max_requests):
+        self._supervisor, self._parent, self._max_requests = supervisor, parent, max_requests
+        self._signals = worker.SIGNALS
+        signal.set_wakeup_fd(-1)
+        # The worker's own objects close theirs as they go. Where LISTEN_FDS had them there may be
+        # something of the application's by now.
+        self._listeners = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD_CLOEXEC, adapter.FIRST_LISTEN_FD)
+                           for s in worker.sockets]
+        for fd in worker.PIPE:
+            os.close(fd)
+
+    def become_template(self, app, log):
+        """Returns what main() goes on with: the supervisor's socket, listeners, hooks."""
+        from gunicorn import util
+
+        wait_until_known(self._parent)
+        self._forget_signals()
+        util._setproctitle("template [%s]" % app.cfg.proc_name)
+        app.cfg.set("max_requests", self._max_requests)
+        for name in ("TRIMTAB_WORKER", "MEMORY_PRESSURE_WATCH"):
+            os.environ.pop(name, None)
+        settle()
+        with contextlib.suppress(OSError):  # it has changed its mind: the loop ends at once
+            self._supervisor.send(b"ready", MSG_NOSIGNAL)
+        return self._supervisor, self._listeners, Master(app, log)
+
+    def _forget_signals(self):
+        """Those that every worker class sets anew; others may be the application's."""
+        for number in self._signals:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        adapter.dump_stacks_at_the_end()
+
+
+def links_of_descriptors():
+    links = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the directory's own is closed by now
+            links[int(name)] = os.readlink("/proc/self/fd/" + name)
+    return links
+
+
+def is_harmless(fd):
+    """Whether processes can share it: read only, or written at its end."""
+    try:
+        mode, flags = os.fstat(fd).st_mode, fcntl.fcntl(fd, fcntl.F_GETFL)
+    except OSError:
+        return True  # gone meanwhile
+    return stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISREG(mode) and (
+        flags & os.O_ACCMODE == os.O_RDONLY or bool(flags & os.O_APPEND))
+
+
+def n_foreign_threads():
+    """But for ours and the preload library's."""
+    n = -1
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open("/proc/self/task/%s/comm" % task) as file:
+            n += file.read() != "trimtab\n"
+    return n
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ static int pool_out(struct supervisor *s, struct state *state)
 	p->control_fd = control_fd(s->control);
 	p->client_fd = control_client_fd(s->upgrade.client);
 	p->template_output_fd = s->template_output_fd;
+	p->refork_given_up = s->refork_given_up;
 	p->pool_stall_fd = s->pool_stall.fd;
 	p->host_stall_fd = s->host_stall.fd;
 	p->pool_stall_total_usec = s->pool_stall.total_usec;
@@ -161,6 +162,7 @@ static void pool_in(struct supervisor *s, const struct state_pool *p)
 	COPY(s->notify_path, p->notify_path);
 	s->notify_fd = p->notify_fd;
 	s->template_output_fd = p->template_output_fd;
+	s->refork_given_up = p->refork_given_up;
 	s->pool_stall.fd = p->pool_stall_fd;
 	s->host_stall.fd = p->host_stall_fd;
 	s->pool_stall.total_usec = p->pool_stall_total_usec;
@@ -284,6 +286,7 @@ static int leaves_out(const struct supervisor *s, struct state *state)
 		to->taken = from->taken;
 		to->unclean = from->unclean;
 		to->killed = from->killed;
+		to->spent = from->spent;
 	}
 	return 0;
 }
@@ -302,6 +305,7 @@ static int leaves_in(struct supervisor *s, const struct state *state)
 			.taken = from->taken,
 			.unclean = from->unclean,
 			.killed = from->killed,
+			.spent = from->spent,
 		};
 
 		COPY(leaf.name, from->name);
@@ -474,6 +478,8 @@ static int worker_out(const struct worker *w, struct state_worker *to)
 	to->kept_usec = w->kept_usec;
 	to->counted = w->counted;
 	to->n_requests = w->n_requests;
+	to->warm_fd = w->warm_fd;
+	to->warm = w->warm;
 	COPY(to->status, w->status);
 	if (w->leaf)
 		COPY(to->leaf, w->leaf->name);
@@ -542,6 +548,8 @@ static void fill_worker(struct worker *w, const struct state_worker *from)
 		.kept_usec = from->kept_usec,
 		.counted = from->counted,
 		.n_requests = from->n_requests,
+		.warm_fd = from->warm_fd,
+		.warm = from->warm,
 		.events_fd = from->events_fd,
 		.base = {
 			.max = from->base_max,
@@ -588,6 +596,8 @@ static int worker_in(struct supervisor *s, const struct state_worker *from)
 		journal_problem(w->slot->number, r,
 				"Worker %u cannot be asked to trim any more",
 				w->slot->number);
+	if (w->warm_fd >= 0 && refork_watch(w) < 0)
+		refork_withdraw(w);
 	return worker_resume(w, from->deadline_usec, from->silence_usec);
 }
 
@@ -664,6 +674,9 @@ static int template_out(const struct template *t, struct state *state)
 	to->ready = t->ready;
 	to->served = t->served;
 	to->aborted = t->aborted;
+	to->warm = t->warm;
+	to->origin = t->origin;
+	to->origin_pid = (uint64_t)t->origin_pid;
 	to->started_usec = t->started_usec;
 	to->deadline_usec = when_due(t->deadline);
 	return 0;
@@ -683,6 +696,9 @@ static int template_in(struct supervisor *s, const struct state_template *from)
 		.ready = from->ready,
 		.served = from->served,
 		.aborted = from->aborted,
+		.warm = from->warm,
+		.origin = (unsigned)from->origin,
+		.origin_pid = (pid_t)from->origin_pid,
 		.report = spawn_report_new(),
 		.started_usec = from->started_usec,
 	};
@@ -823,7 +839,7 @@ int carry_check(const struct state *state, struct config_error *err)
 	for (size_t i = 0; i < state->n_slot; i++) {
 		const struct state_slot *slot = &state->slot[i];
 
-		if (slot->wish > WISH_OPERATOR || slot->start_reason >= N_REASONS ||
+		if (slot->wish > WISH_REFORK || slot->start_reason >= N_REASONS ||
 		    slot->planned >= N_REASONS)
 			return refuse(err, "slot", i);
 	}
@@ -844,7 +860,7 @@ int carry_check(const struct state *state, struct config_error *err)
 		if (state->trim[i].reason >= N_REASONS)
 			return refuse(err, "trim", i);
 	for (size_t i = 0; i < state->n_quarantine; i++)
-		if (state->quarantine[i].wish > WISH_OPERATOR)
+		if (state->quarantine[i].wish > WISH_REFORK)
 			return refuse(err, "quarantine", i);
 	for (size_t i = 0; i < state->n_socket; i++)
 		n_listening += !state->socket[i].leaving;

@@ -388,6 +388,7 @@ void worker_free(struct worker *w)
 			break;
 		}
 	examination_abandon(w);
+	refork_withdraw(w);
 	sd_event_source_disable_unref(w->child);
 	sd_event_source_disable_unref(w->deadline);
 	sd_event_source_disable_unref(w->silence);
@@ -510,6 +511,7 @@ int worker_start(struct slot *slot, enum reason reason)
 		.slot = slot,
 		.pidfd = -1,
 		.events_fd = -1,
+		.warm_fd = -1,
 		.page = TRIMPAGE_NONE,
 		.state = WORKER_BOOTING,
 		.generation = s->generation,
@@ -700,6 +702,7 @@ int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 static bool is_ours(const struct supervisor *s, pid_t pid)
 {
 	if ((s->template && s->template->pid == pid) ||
+	    (s->heir && s->heir->pid == pid) ||
 	    (s->successor && s->successor->pid == pid) || s->upgrade.pid == pid)
 		return true;
 	for (const struct worker *w = s->workers; w; w = w->next)

@@ -159,6 +159,7 @@ static struct json_object *explain_pool(struct supervisor *s)
 		.trims = s->limits.trim_enabled,
 		.trimming_is_futile = policy_trimming_is_futile(s->policy),
 		.why_futile = explain_futility(s),
+		.reforked = s->template && s->template->warm ? s->template->origin : 0,
 	};
 	char text[SENTENCE_MAX];
 	struct pool_outlook k;
@@ -172,6 +173,8 @@ static struct json_object *explain_pool(struct supervisor *s)
 	put_text(o, "sentence", text);
 	put_number(o, "workers", s->target);
 	put_number(o, "serving", seen.n_serving);
+	put_number(o, "template_forked_by_worker",
+		   s->template && s->template->warm ? s->template->origin : UINT64_MAX);
 	put_number(o, "usage_bytes", k.used_bytes);
 	put_number(o, "budget_bytes", s->limits.budget_bytes);
 	put_number(o, "reserve_bytes", s->limits.reserve_bytes);

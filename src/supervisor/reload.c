@@ -116,6 +116,7 @@ void reload_forget(struct supervisor *s, bool wait)
 	s->relaunch_done = sd_event_source_disable_unref(s->relaunch_done);
 	s->relaunch = relaunch_cancel(s->relaunch, wait);
 	template_forget_successor(s);
+	refork_forget(s);
 	outfit_free(s, TAKE(s->pending));
 }
 
@@ -266,7 +267,7 @@ static int commit(struct supervisor *s)
 	if (!config_same(old, s->config, KEY_pressure_some))
 		rewatch_pool(s);
 	change_pidfile(s, old_launch);
-	setup_tell_launch(s->launch);
+	setup_tell_launch(s);
 	config_free(old);
 	(void)launch_free(old_launch);
 	if (!template_is_wanted(s->launch))
@@ -302,6 +303,7 @@ void reload_done(struct supervisor *s, const char *error)
 		return;
 	}
 	s->generation++;
+	refork_reset(s);
 	fit_target(s);
 	for (unsigned i = 0; i < s->n_slots; i++) {
 		s->slots[i].wish = WISH_RELOAD;

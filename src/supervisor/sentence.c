@@ -322,6 +322,10 @@ void sentence_pool(char text[SENTENCE_MAX], const struct sentence_pool *pool,
 	if (o->last_restart_usec > 0)
 		add(&w, ", the last one was %s ago",
 		    format_usec(usec_sub(now, o->last_restart_usec)).s);
+	if (pool->reforked > 0) {
+		next_clause(&w);
+		add(&w, "new workers come from a child of worker %u", pool->reforked);
+	}
 	if (o->n_held > 0) {
 		next_clause(&w);
 		add(&w, "%" PRIu32 " held until %s", o->n_held,

@@ -36,6 +36,7 @@ struct sentence_pool {
 	bool trims; /* trims are on */
 	bool trimming_is_futile;
 	const char *why_futile; /* the likely reason */
+	unsigned reforked;	/* the worker whose child the template is; 0: none */
 };
 
 /* Each writes one sentence, cut at SENTENCE_MAX - 1, without "worker N:" or "pool:" before it and

@@ -503,8 +503,10 @@ static int prepare_slots(struct supervisor *s)
 
 /* ---- all of it ---- */
 
-void setup_tell_launch(const struct launch *l)
+void setup_tell_launch(const struct supervisor *s)
 {
+	const struct launch *l = s->launch;
+
 	if (l->untrimmable)
 		journal_problem(0, 0, "%s", l->untrimmable);
 	for (size_t i = 0; i < l->n_warnings; i++)
@@ -515,6 +517,10 @@ void setup_tell_launch(const struct launch *l)
 			"gunicorn's hooks %s are not run: with preload = none there is no "
 			"template, and nobody else to run them",
 			l->hooks);
+	if (s->config->pool_refork_after > 0 && !template_is_wanted(l))
+		journal_problem(0, 0,
+				"refork-after changes nothing: without gunicorn, or with "
+				"preload = none, there is no template");
 }
 
 int setup(struct supervisor *s)
@@ -526,7 +532,7 @@ int setup(struct supervisor *s)
 		return r;
 	journal_pool("starting", "trimtab %s starts the pool %s: %s", TRIMTAB_VERSION,
 		     s->config->pool_name, s->launch->what);
-	setup_tell_launch(s->launch);
+	setup_tell_launch(s);
 	if (!s->launch->preload && !config_is(s->config->trim_preload_library, "off"))
 		journal_problem(
 			0, 0,
@@ -568,6 +574,7 @@ void teardown(struct supervisor *s)
 		worker_free(s->workers);
 	s->template = template_free(s->template);
 	s->successor = template_free(s->successor);
+	s->heir = template_free(s->heir);
 	s->template_retry = sd_event_source_disable_unref(s->template_retry);
 	s->template_output_fd = close_fd(s->template_output_fd);
 	for (unsigned i = 0; i < s->n_slots; i++)

@@ -85,6 +85,7 @@ static int on_step(sd_event_source *source, void *userdata)
 	listeners_settle(s);
 	if (template_is_awaited(s))
 		return 0; /* its first word is the next event */
+	refork_consider(s);
 	observe(s, &seen);
 	decide(s->policy, &s->limits, &seen, &s->decision);
 	apply(s, &s->decision);

@@ -8,6 +8,7 @@
  *	apply.c    actions -> workers, leaves, trims; each reported to the journal
  *
  * crew.c holds the life of one worker from spawn to exit, watch.c what the kernel tells by itself,
+ * template.c the process that forks workers and refork.c the worker that becomes it,
  * trim.c the one trim that may be under way, verbs.c what operators ask, reload.c signals that
  * change the pool, parting.c what comes before a planned restart, quarantine.c the worker that is kept
  * for a debugger, setup.c everything between "configured" and "running", upgrade.c the change of
@@ -101,11 +102,13 @@ struct worker {
 	bool counted;	  /* it says how many requests it has served: */
 	uint64_t n_requests;
 	struct trim_story trims;
+	int warm_fd; /* to ask it for the next template by; -1: it is not to be asked */
+	bool warm;   /* it has answered as many requests as that takes */
 	struct examination
 		*examination; /* the operator's, before it is asked to go; or NULL */
 	char status[128];     /* its own STATUS= */
 
-	sd_event_source *child, *deadline, *silence, *events;
+	sd_event_source *child, *deadline, *silence, *events, *warmth;
 };
 
 /* A place for one worker. Numbers start at 1 and are what operators see. */
@@ -135,11 +138,14 @@ struct template
 {
 	struct supervisor *supervisor;
 	pid_t pid;
-	int pidfd, fd; /* fd: our end of its socket */
-	bool ready;    /* it can fork now */
-	bool served;   /* it could, once */
-	bool ended;    /* it was told that there are no workers any more */
-	bool aborted;  /* it hangs, and was asked where */
+	int pidfd, fd;	 /* fd: our end of its socket */
+	bool ready;	 /* it can fork now */
+	bool served;	 /* it could, once */
+	bool ended;	 /* it was told that there are no workers any more */
+	bool aborted;	 /* it hangs, and was asked where */
+	bool warm;	 /* a worker forked it: */
+	unsigned origin; /* that worker's slot */
+	pid_t origin_pid;
 	struct spawn_report *report;
 	usec_t started_usec;
 	sd_event_source *child, *answers, *deadline;
@@ -243,6 +249,8 @@ struct supervisor {
 	struct template
 		*template; /* forks now, or boots first; NULL: workers are executed */
 	struct template *successor; /* of a reload, until it is ready */
+	struct template *heir;	    /* a worker's child, until it is ready */
+	bool refork_given_up;	    /* none is to be, before a reload */
 	struct leaf *template_leaf;
 	int template_output_fd;
 	unsigned template_failures; /* in a row */
@@ -299,7 +307,7 @@ void supervisor_arm(struct supervisor *s, sd_event_source **timer, usec_t usec,
 /* Everything from the first record to the first worker's start. Returns 0 or -errno, reported. */
 int setup(struct supervisor *s);
 /* Says what is odd about what is to run. */
-void setup_tell_launch(const struct launch *l);
+void setup_tell_launch(const struct supervisor *s);
 /* What [log] level comes to. */
 int setup_log_priority(const struct config *c);
 void teardown(struct supervisor *s);
@@ -427,6 +435,10 @@ int template_fork(struct worker *w);
 void template_give_up(struct supervisor *s);
 /* Hears what it says and when it ends, and kills it at the deadline. 0 or -errno. */
 int template_watch(struct template *t, usec_t deadline_usec);
+/* The whole session, without waiting for its end. */
+void template_kill(const struct template *t);
+/* The kernel's word that it is a child of ours, dead or alive. */
+bool template_is_child(pid_t pid);
 /* Whether workers of this launch are to be forked from one. */
 bool template_is_wanted(const struct launch *launch);
 /* Starts the successor, for what is pending; reload_done() follows. 0 or -errno. */
@@ -444,6 +456,22 @@ void template_scaled(struct supervisor *s, unsigned before);
 void template_worker_ended(const struct worker *w, int status);
 void template_serving(struct supervisor *s, unsigned n_serving);
 struct template *template_free(struct template *t);
+
+/* ---- refork.c ---- */
+
+/* Prepares what the worker may be asked by to make the next template. Returns the descriptor that it
+ * is to get, the caller's, or -1: it is not to be asked. */
+int refork_offer(struct worker *w);
+/* Hears whether it is warm. 0 or -errno. */
+int refork_watch(struct worker *w);
+/* It will not be asked any more. */
+void refork_withdraw(struct worker *w);
+/* Asks a warm worker, or puts the template that came of it in its place, when the time is right. */
+void refork_consider(struct supervisor *s);
+/* Gives up what is under way, without a word. */
+void refork_forget(struct supervisor *s);
+/* The same; and a new generation may try again. */
+void refork_reset(struct supervisor *s);
 
 /* ---- watch.c ---- */
 

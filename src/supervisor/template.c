@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ static void cleanup_template(struct template **t)
 	(void)template_free(*t);
 }
 
-static void kill_template(const struct template *t)
+void template_kill(const struct template *t)
 {
 	(void)kill(-t->pid, SIGKILL);
 	(void)syscall(SYS_pidfd_send_signal, t->pidfd, SIGKILL, NULL, 0);
@@ -73,7 +74,7 @@ static int on_patience_over(sd_event_source *source, uint64_t usec, void *userda
 			on_patience_over, t);
 		return 0;
 	}
-	kill_template(t);
+	template_kill(t);
 	return 0;
 }
 
@@ -97,8 +98,7 @@ static struct worker *find_forking(struct supervisor *s, unsigned number)
 	return NULL;
 }
 
-/* The kernel's word that it is a child of ours, dead or alive. */
-static bool is_child(pid_t pid)
+bool template_is_child(pid_t pid)
 {
 	siginfo_t si = { 0 };
 
@@ -112,7 +112,7 @@ static void forked(struct supervisor *s, const struct template_answer *a)
 
 	if (!w)
 		return;
-	pidfd = is_child(a->pid) ? (int)syscall(SYS_pidfd_open, a->pid, 0) : -1;
+	pidfd = template_is_child(a->pid) ? (int)syscall(SYS_pidfd_open, a->pid, 0) : -1;
 	if (pidfd < 0) {
 		w->forking = false;
 		worker_unborn(w, -ESRCH);
@@ -123,6 +123,7 @@ static void forked(struct supervisor *s, const struct template_answer *a)
 	w->report->step =
 		SPAWN_UNDER_WAY; /* the template's word; clone3 is not to blame later */
 	(void)worker_born(w);
+	supervisor_wake(s); /* others may have waited for it */
 }
 
 /* Whoever it was to fork will never come: a child that it has made all the same leaves without a
@@ -155,7 +156,7 @@ static void become_ready(struct template *t)
 		s->successor = NULL;
 		s->template = t;
 		if (old) {
-			kill_template(old);
+			template_kill(old);
 			/* Its own exit is reaped as an orphan's. */
 			(void)template_free(old);
 			disown(s);
@@ -189,6 +190,11 @@ static int on_answer(sd_event_source *source, int fd, uint32_t events, void *use
 				worker_unborn(w, a.error);
 			}
 			break;
+		case TEMPLATE_WARM:
+		case TEMPLATE_PROMOTED:
+		case TEMPLATE_REFUSED:
+			template_kill(t); /* these are a worker's words */
+			break;
 		}
 	if (r < 0) {
 		/* It is about to end, and its exit status will say why; or it talks nonsense. */
@@ -199,7 +205,7 @@ static int on_answer(sd_event_source *source, int fd, uint32_t events, void *use
 				       usec_add(supervisor_now(s), LEAVE_USEC),
 				       on_patience_over, t);
 		else
-			kill_template(t);
+			template_kill(t);
 	}
 	return 0;
 }
@@ -394,7 +400,7 @@ static int start(struct supervisor *s, const struct outfit *o, const char *purpo
 		return r;
 	r = template_watch(t, usec_add(t->started_usec, o->config->restart_boot_timeout));
 	if (r < 0) {
-		kill_template(t);
+		template_kill(t);
 		return r;
 	}
 	*ret = TAKE(t);
@@ -487,24 +493,26 @@ void template_dismiss(struct supervisor *s)
 	/* It holds nothing of anybody: its workers are our children. But hooks are to hear of them
 	 * all, see template_end(). */
 	if (s->template && !hooks_hear(s))
-		kill_template(s->template);
+		template_kill(s->template);
 	template_forget_successor(s);
+	refork_forget(s);
 }
 
 void template_forget_successor(struct supervisor *s)
 {
 	if (!s->successor)
 		return;
-	kill_template(s->successor);
+	template_kill(s->successor);
 	s->successor = template_free(s->successor);
 }
 
 void template_drop(struct supervisor *s)
 {
 	supervisor_arm(s, &s->template_retry, USEC_NEVER, NULL, NULL);
+	refork_forget(s);
 	if (!s->template)
 		return;
-	kill_template(s->template);
+	template_kill(s->template);
 	s->template = template_free(s->template);
 	disown(s);
 }
@@ -519,7 +527,8 @@ int template_fork(struct worker *w)
 	static const char *const own[] = { "TRIMTAB_WORKER", "MEMORY_PRESSURE_WATCH",
 					   TRIMTAB_PAGE_ENV };
 	struct supervisor *s = w->supervisor;
-	char *env[ELEMENTS(own) + 1];
+	char *env[ELEMENTS(own) + 2], after[48];
+	auto_close int warm_fd = -1;
 	size_t n = 0;
 	int r;
 
@@ -531,6 +540,12 @@ int template_fork(struct worker *w)
 		if (value)
 			env[n++] = (char *)value - strlen(own[i]) - 1;
 	}
+	warm_fd = refork_offer(w);
+	if (warm_fd >= 0) {
+		(void)snprintf(after, sizeof(after), "TRIMTAB_REFORK_AFTER=%" PRIi64,
+			       s->config->pool_refork_after);
+		env[n++] = after;
+	}
 	env[n] = NULL;
 
 	const struct template_request request = {
@@ -539,6 +554,7 @@ int template_fork(struct worker *w)
 		.leaf_fd = w->leaf ? w->leaf->dir_fd : -1,
 		.join = w->leaf && w->leaf->killed,
 		.page_fd = w->page.fd,
+		.warm_fd = warm_fd,
 		.env = env,
 	};
 

@@ -252,8 +252,11 @@ static int on_turn(sd_event_source *source, void *userdata)
 		s->upgrade.reload = true;
 		reload_forget(s, /* wait= */ true);
 	}
-	if (r == 0)
+	if (r == 0) {
+		refork_forget(
+			s); /* nor is a half-made template: another worker will do */
 		r = execute(s, path);
+	}
 	refuse(s, "cannot execute %s: %s", path, strerrordesc_np(-r));
 	return 0;
 }

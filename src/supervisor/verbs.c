@@ -180,6 +180,20 @@ static struct json_object *describe_slot(struct supervisor *s, const struct slot
 	return o;
 }
 
+/* null while there is none: workers are executed. */
+static struct json_object *describe_template(const struct template *t)
+{
+	struct json_object *o;
+
+	if (!t)
+		return NULL;
+	o = json_object_new_object();
+	put_number(o, "pid", (uint64_t)t->pid);
+	put_text(o, "state", t->ready ? "ready" : "loading");
+	put_number(o, "forked_by_worker", t->warm ? t->origin : UINT64_MAX);
+	return o;
+}
+
 static struct json_object *describe_pool(struct supervisor *s)
 {
 	struct json_object *o = json_object_new_object();
@@ -195,6 +209,7 @@ static struct json_object *describe_pool(struct supervisor *s)
 	put_number(o, "serving", n_serving);
 	put_text(o, "mode", s->memory ? "full" : "degraded");
 	put_text(o, "cgroup", s->root.path);
+	json_object_object_add(o, "template", describe_template(s->template));
 	put_number(o, "budget_bytes", s->limits.budget_bytes);
 	put_number(o, "worker_max_bytes", s->limits.worker_max_bytes);
 	return o;

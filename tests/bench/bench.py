@@ -6,12 +6,16 @@
     memory   (--memory, and nothing else) PSS of all processes with 16 workers of an application
              that has much to share (shelf.py), after 400 requests to each: trimtab with --preload,
              to gunicorn without and with it
+    refork   (--refork, and nothing else) the same of an application that loads at its first
+             request (lazy.py): trimtab without and with refork-after, whose workers were all
+             replaced once after the first of them had become the template
 
 Every figure comes in pairs and as a ratio: the machine is shared, and only the ratio travels.
 """
 import argparse
 import collections
 import http.client
+import json
 import os
 import pathlib
 import signal
@@ -89,13 +93,15 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start_one(name, build, folder, workers, arguments, app="app:app"):
+def start_one(name, build, folder, workers, arguments, app="app:app", sets=()):
     port = free_port()
     words = ["-w", str(workers), "-b", "127.0.0.1:%d" % port] + arguments + [app]
     command = ["gunicorn"] + words
     if name == "trimtab":
         command = [build + "/src/trimtab", "--set", "pool.name=bench-%d" % port,
-                   "--set", "log.level=warning"] + command
+                   "--set", "log.level=warning"]
+        command += [word for assignment in sets for word in ("--set", assignment)]
+        command += ["gunicorn"] + words
     return Server(name, command, folder, port)
 
 
@@ -156,7 +162,7 @@ def serve_each(server, workers, requests):
     """Until every worker has answered that often; returns the pids."""
     answered = collections.Counter()
     deadline = time.monotonic() + 120
-    while len(answered) < workers or min(answered.values()) < requests:
+    while sum(n >= requests for n in answered.values()) < workers:
         if time.monotonic() > deadline:
             sys.exit("bench: %s: not every worker answers: %s" % (server.name, answered))
         answered[server.answer()] += 1
@@ -166,17 +172,51 @@ def serve_each(server, workers, requests):
 def memory(build, folder, rounds, workers=16, requests=400):
     """One after the other, and medians: what is shared with a page cache changes no PSS."""
     arguments = ["--chdir", str(pathlib.Path(__file__).resolve().parent)]
-    kinds = {"trimtab --preload": ["--preload"], "gunicorn": [], "gunicorn --preload": ["--preload"]}
+    kinds = {"trimtab --preload": ["--preload"], "gunicorn": [],
+             "gunicorn --preload": ["--preload"]}
     used = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind, extra in kinds.items():
-            server = start_one(kind.split()[0], build, folder, workers, arguments + extra, "shelf:app")
+            server = start_one(kind.split()[0], build, folder, workers, arguments + extra,
+                               "shelf:app")
             serve_each(server, workers, requests)
             used[kind].append(server.whole_pss_mib())
             server.stop()
     for kind in ("gunicorn", "gunicorn --preload"):
         row("all processes, %d workers, to %s" % (workers, kind),
             statistics.median(used["trimtab --preload"]), statistics.median(used[kind]), "MiB")
+
+
+def replace_all(server, build, workers):
+    """Once the template is a worker's child, as the plan would in the course of time."""
+    ctl = [build + "/src/trimtabctl", "-n", "bench-%d" % server.port]
+
+    def template():
+        done = subprocess.run(ctl + ["--json", "status"], stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)["pool"]["template"]
+
+    server.wait_until(lambda: server.answer() and template()["forked_by_worker"])
+    for number in range(1, workers + 1):
+        subprocess.run(ctl + ["recycle", str(number)], stdout=subprocess.DEVNULL, check=True)
+
+
+def refork(build, folder, rounds, workers=16, requests=400):
+    arguments = ["--preload", "--chdir", str(pathlib.Path(__file__).resolve().parent)]
+    kinds = {"trimtab": "pool.refork-after=0", "trimtab refork": "pool.refork-after=100",
+             "gunicorn": None}
+    used = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind, setting in kinds.items():
+            server = start_one(kind.split()[0], build, folder, workers, arguments, "lazy:app",
+                               ["restart.min-gap=0s", str(setting)])
+            if kind == "trimtab refork":
+                replace_all(server, build, workers)
+            serve_each(server, workers, requests)
+            used[kind].append(server.whole_pss_mib())
+            server.stop()
+    for kind, label in (("trimtab", "as it was"), ("trimtab refork", "refork-after")):
+        row("all processes, %d workers, --preload, %s" % (workers, label),
+            statistics.median(used[kind]), statistics.median(used["gunicorn"]), "MiB")
 
 
 def main():
@@ -187,6 +227,8 @@ def main():
     parser.add_argument("--kills", type=int, default=10, help="kills to take the median of (10)")
     parser.add_argument("--memory", type=int, nargs="?", const=3, metavar="ROUNDS",
                         help="measure the memory of 16 workers instead, so many times (3)")
+    parser.add_argument("--refork", type=int, nargs="?", const=3, metavar="ROUNDS",
+                        help="measure what refork-after changes instead, so many times (3)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -194,6 +236,9 @@ def main():
         print("%-46s %9s %9s  %-5s %s" % ("", "trimtab", "gunicorn", "", "   ratio"))
         if options.memory:
             memory(options.build, folder, options.memory)
+            return
+        if options.refork:
+            refork(options.build, folder, options.refork)
             return
         replace(options.build, folder, options.kills)
         idle(options.build, folder, options.idle)

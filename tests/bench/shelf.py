@@ -1,8 +1,8 @@
-"""An application with much to share: Flask, numpy, an array of 16 MiB and a graph of 60 000 records.
+"""An application with much to share: Flask, numpy, an array of 16 MiB, a graph of 60 000 records.
 
 Each request leaves 300 cycles of garbage, so that the garbage collector runs as often as in an
-application of some weight. In 400 requests it comes to one full collection, and that writes to every
-object that it has not been told to leave alone.
+application of some weight. In 400 requests it comes to one full collection, and that writes to
+every object that it has not been told to leave alone.
 """
 import os
 
@@ -10,8 +10,8 @@ import flask
 import numpy
 
 MATRIX = numpy.ones((2048, 1024))
-RECORDS = {str(number): {"id": number, "name": "record %d" % number, "tags": ["a", "b"], "links": []}
-           for number in range(60_000)}
+RECORDS = {str(n): {"id": n, "name": "record %d" % n, "tags": ["a", "b"], "links": []}
+           for n in range(60_000)}
 
 app = flask.Flask(__name__)
 

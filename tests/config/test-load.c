@@ -214,7 +214,7 @@ Test(load, unknown_names)
 	expect_refused("[pool]\n= 8\n",
 		       "shop.ini:2: [pool]  = 8: unknown key; keys of "
 		       "[pool]: name, gunicorn, command, workers, bind, "
-		       "backlog, preload, python, chdir, env, socket-mode, "
+		       "backlog, preload, refork-after, python, chdir, env, socket-mode, "
 		       "socket-user, socket-group");
 }
 

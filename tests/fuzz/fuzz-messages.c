@@ -70,6 +70,13 @@ static void answer(const char *text)
 	}
 	switch (a.word) {
 	case TEMPLATE_READY:
+	case TEMPLATE_WARM:
+		break;
+	case TEMPLATE_PROMOTED:
+		CHECK(a.pid > 1);
+		break;
+	case TEMPLATE_REFUSED:
+		CHECK(strlen(a.why) < sizeof(a.why));
 		break;
 	case TEMPLATE_FORKED:
 		CHECK(a.pid > 1);

@@ -23,7 +23,7 @@ enum note {
 	N_NOTES,
 };
 
-enum { N_PHASES = SLOT_DRAINING + 1, N_WISHES = WISH_OPERATOR + 1, N_SLOTS = 3 };
+enum { N_PHASES = SLOT_DRAINING + 1, N_WISHES = WISH_REFORK + 1, N_SLOTS = 3 };
 
 /* What happens between two decisions, and what the second one sees of slot 0. */
 struct step {

@@ -235,6 +235,26 @@ Test(leaf, by_a_name_of_its_own)
 	cr_assert_not(there("template"));
 }
 
+Test(leaf, spent_is_removed_and_not_given_out_again)
+{
+	HOST_NEEDED();
+	struct leaf *leaf = taken(1);
+	struct leaf inside = *leaf;
+	pid_t pid = sleeper(&inside);
+
+	leaf->spent = true;
+	cr_assert_str_eq(taken(1)->name, "worker-1.2", "it has a worker still");
+	cr_assert(there("worker-1"));
+	leaf_release(leaf);
+	check_killed(pid);
+	while (!leaf_settle(leaf))
+		;
+	cr_assert_str_eq(taken(2)->name, "worker-2");
+	cr_assert_not(there("worker-1"));
+	cr_assert_str_eq(taken(1)->name, "worker-1", "a new one");
+	leaves_done(&leaves);
+}
+
 Test(leaf, the_end_kills_and_removes_everything)
 {
 	HOST_NEEDED();

@@ -83,6 +83,26 @@ Test(template, answers_that_are_understood)
 	cr_assert_eq(a.error, -EIO);
 }
 
+Test(template, what_workers_say)
+{
+	struct template_answer a;
+	char text[400] = "refused \033[2Jit has a thr\xe9"
+			 "ad\n";
+
+	cr_assert_eq(template_parse("warm", &a), 0);
+	cr_assert_eq(a.word, TEMPLATE_WARM);
+	cr_assert_eq(template_parse("promoted 4711", &a), 0);
+	cr_assert_eq(a.word, TEMPLATE_PROMOTED);
+	cr_assert_eq(a.pid, 4711);
+	cr_assert_eq(template_parse(text, &a), 0);
+	cr_assert_eq(a.word, TEMPLATE_REFUSED);
+	cr_assert_str_eq(a.why, "?[2Jit has a thr?ad?");
+	memset(text + 8, 'x', sizeof(text) - 9);
+	text[sizeof(text) - 1] = '\0';
+	cr_assert_eq(template_parse(text, &a), 0);
+	cr_assert_eq(strlen(a.why), sizeof(a.why) - 1);
+}
+
 Test(template, answers_that_are_not)
 {
 	static const char *const texts[] = {
@@ -105,6 +125,12 @@ Test(template, answers_that_are_not)
 		"failed 3 x",
 		"FORKED 3 4711",
 		"fork 3",
+		"warm ",
+		"promoted",
+		"promoted 1",
+		"promoted -4711",
+		"promoted 4711 ",
+		"refused",
 	};
 
 	for (size_t i = 0; i < ELEMENTS(texts); i++) {
@@ -190,6 +216,7 @@ Test(template, a_request_names_its_descriptors)
 				      .output_fd = output,
 				      .leaf_fd = leaf,
 				      .page_fd = page,
+				      .warm_fd = -1,
 				      .env = env };
 	int fds[8];
 	char text[256];
@@ -202,7 +229,14 @@ Test(template, a_request_names_its_descriptors)
 	cr_assert(same_file(fds[0], output) && same_file(fds[1], leaf) &&
 		  same_file(fds[2], page));
 
-	q.output_fd = q.page_fd = -1;
+	q.warm_fd = theirs;
+	cr_assert_eq(template_ask(ours, &q), 0);
+	(void)received(text, sizeof(text), fds, &n);
+	cr_assert_str_eq(text, "fork 2 output leaf page warm\nTRIMTAB_WORKER=2\nA=b");
+	cr_assert_eq(n, 4);
+	cr_assert(same_file(fds[3], theirs));
+
+	q.output_fd = q.page_fd = q.warm_fd = -1;
 	cr_assert_eq(template_ask(ours, &q), 0);
 	(void)received(text, sizeof(text), fds, &n);
 	cr_assert_str_eq(text, "fork 2 leaf\nTRIMTAB_WORKER=2\nA=b");
@@ -223,6 +257,27 @@ Test(template, a_request_names_its_descriptors)
 	cr_assert_eq(n, 0);
 }
 
+Test(template, a_worker_is_asked_to_become_one)
+{
+	auto_close int output = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int leaf = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fds[8];
+	char text[64];
+	size_t n;
+
+	cr_assert_eq(template_promote(ours, output, leaf), 0);
+	(void)received(text, sizeof(text), fds, &n);
+	cr_assert_str_eq(text, "promote output join");
+	cr_assert_eq(n, 2);
+	cr_assert(same_file(fds[0], output) && same_file(fds[1], leaf));
+	cr_assert_eq(template_promote(ours, -1, -1), 0);
+	(void)received(text, sizeof(text), fds, &n);
+	cr_assert_str_eq(text, "promote");
+	cr_assert_eq(n, 0);
+	theirs = close_fd(theirs);
+	cr_assert_eq(template_promote(ours, -1, leaf), -EPIPE);
+}
+
 Test(template, an_environment_that_cannot_be_sent)
 {
 	auto_free char *longer = calloc(9000, 1);
@@ -233,6 +288,7 @@ Test(template, an_environment_that_cannot_be_sent)
 		.output_fd = -1,
 		.leaf_fd = -1,
 		.page_fd = -1,
+		.warm_fd = -1,
 		.env = broken,
 	};
 
@@ -250,6 +306,7 @@ Test(template, never_waits_for_one_that_does_not_read)
 		.output_fd = -1,
 		.leaf_fd = -1,
 		.page_fd = -1,
+		.warm_fd = -1,
 		.env = env,
 	};
 	int r = 0;
