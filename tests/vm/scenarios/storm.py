@@ -65,7 +65,7 @@ def judge(pool, trace, load, lasted):
          f" at least {at_work} at work by their requests; slowest request"
          f" {max(a['took'] for a in load.answers):.1f} s; {load}")
     equal(kills, 0, "kernel kills in the leaves")
-    equal(pool.cgroup.keyed("memory.events")["oom_kill"], 0, "kernel kills in the pool")
+    equal(kernel_kills(pool), 0, "kernel kills in the pool")
     # graceful-timeout is a real machine's, and a worker that is asked to go grows on.
     equal(set(causes) - {"asked", "drain-timeout"}, set(), "other causes of exits")
     equal(len(starts), N, "restarts")
@@ -105,6 +105,10 @@ def leaves_of_their_own(unit, pids):
         leaf.write("memory.max", WORKER_MAX)
 
 
+def kernel_kills(unit):
+    return unit.cgroup.keyed("memory.events")["oom_kill"]
+
+
 def under_gunicorn():
     unit = Unit("gunicorn", "/usr/bin/gunicorn", "-w", str(N), "-k", "sync", "--timeout", "120",
                 "-b", "127.0.0.1:8001", "--chdir", "/payload/lib/apps", "hunger:app",
@@ -115,14 +119,14 @@ def under_gunicorn():
         with GunicornTrace(unit, journal) as trace, \
                 Load(GUNICORN, REQUEST, threads=CLIENTS, pause=0) as load:
             let_loose(GUNICORN)
-            wait_until(lambda: len(trace.killed()) >= N, "gunicorn to miss all of them")
-            wait_until(lambda: len(trace.look()) == N, "gunicorn to replace them")
+            # By the kernel's count: of workers that die while its handler of SIGCHLD logs,
+            # gunicorn loses a line, and one was seen to be never replaced.
+            wait_until(lambda: kernel_kills(unit) >= N, "the kernel to kill all of them")
             load.wait_more(2 * CLIENTS)
         trace.write("storm-gunicorn")
-        kills = unit.cgroup.keyed("memory.events")["oom_kill"]
-        killed = trace.killed()
-        note(f"gunicorn, same limits and load: {kills} kernel kills, all within"
-             f" {killed[-1] - killed[0]:.1f} s, at worst {trace.fewest} of {N} workers alive;"
+        kills, killed = kernel_kills(unit), trace.killed()
+        note(f"gunicorn, same limits and load: {kills} kernel kills, {len(killed)} of them noticed"
+             f" within {killed[-1] - killed[0]:.1f} s, at worst {trace.fewest} of {N} workers alive;"
              f" {load}")
         check(kills >= N, f"the storm cost gunicorn only {kills} workers: it proves nothing")
         return f"gunicorn: {kills} kernel kills, {load.failed} failed requests"
