@@ -41,6 +41,8 @@ static struct {
 	int signal_number;
 	uint32_t cookie_low;
 	uint32_t served;
+	/* The newest request when a signal of the supervisor's came last. */
+	uint32_t heard;
 	uint32_t operations; /* of the newest request */
 	/* While a collection is late: when to look again. 0: none is. */
 	uint64_t late_pause_nsec;
@@ -258,6 +260,24 @@ static void take_foreign_signal(siginfo_t *info)
 	(void)syscall(SYS_rt_sigqueueinfo, helper.tid, info->si_signo, info);
 }
 
+/* One without a value is the supervisor's too if there is a request that had no signal yet: where
+ * RLIMIT_SIGPENDING is used up, the kernel delivers a signal without what was queued with it. It
+ * then looks like kill(2) by a process of another name space, and if it went back, the application
+ * would see it. */
+static bool is_for_us(const siginfo_t *info)
+{
+	uint32_t request =
+		atomic_load_explicit(&helper.page->request, memory_order_relaxed);
+	bool ours = info->si_code == SI_QUEUE &&
+		    (uint32_t)info->si_value.sival_int == helper.cookie_low;
+
+	if (info->si_code == SI_USER && info->si_pid == 0)
+		ours = request != helper.heard;
+	if (ours)
+		helper.heard = request;
+	return ours;
+}
+
 static void wait_for_signal(const struct timespec *timeout)
 {
 	siginfo_t info = { 0 };
@@ -273,8 +293,7 @@ static void wait_for_signal(const struct timespec *timeout)
 			turn_to_futex();
 		return;
 	}
-	if (info.si_code != SI_QUEUE ||
-	    (uint32_t)info.si_value.sival_int != helper.cookie_low)
+	if (!is_for_us(&info))
 		take_foreign_signal(&info);
 }
 
@@ -353,6 +372,7 @@ int helper_start(struct trimtab_page *page, enum trimtab_allocator allocator)
 	helper.cookie_low = (uint32_t)page->cookie;
 	/* After an exec a request may be under way that the image before this one was asked. */
 	helper.served = atomic_load_explicit(&page->done, memory_order_relaxed);
+	helper.heard = helper.served;
 	publish(&page->allocator, allocator);
 	r = thread_start(helper_main);
 	if (r < 0)

@@ -379,14 +379,14 @@ int driver_await_end(struct driver *driver)
 					 : -WTERMSIG(driver->status);
 }
 
-/* Nothing tells when a process falls asleep, so this looks again and again. */
-bool driver_await_reading(const struct driver *driver)
+/* Nothing tells when a thread falls asleep, so this looks again and again. */
+static bool await_call(const struct driver *driver, pid_t tid, const char *wanted)
 {
 	usec_t since = time_now_usec();
-	char path[64], wanted[32];
+	char path[64];
 
-	(void)snprintf(path, sizeof path, "/proc/%d/syscall", (int)driver->pid);
-	(void)snprintf(wanted, sizeof wanted, "%d 0x0 ", SYS_read);
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/syscall", (int)driver->pid,
+		       (int)tid);
 	while (patience(driver, since) > 0) {
 		auto_file FILE *f = fopen(path, "re");
 		char line[256] = "";
@@ -397,6 +397,22 @@ bool driver_await_reading(const struct driver *driver)
 		(void)sched_yield();
 	}
 	return false;
+}
+
+bool driver_await_reading(const struct driver *driver)
+{
+	char wanted[32];
+
+	(void)snprintf(wanted, sizeof wanted, "%d 0x0 ", SYS_read);
+	return await_call(driver, driver->pid, wanted);
+}
+
+bool driver_await_idle(const struct driver *driver)
+{
+	char wanted[32];
+
+	(void)snprintf(wanted, sizeof wanted, "%d 0x", SYS_rt_sigtimedwait);
+	return await_call(driver, atomic_load(&driver->page->helper_tid), wanted);
 }
 
 uint64_t driver_rss_bytes(const struct driver *driver)

@@ -106,4 +106,7 @@ int driver_await_end(struct driver *driver);
 /* Waits until the program's main thread sleeps in read(2) on its standard input. */
 bool driver_await_reading(const struct driver *driver);
 
+/* Waits until the library's thread waits for a signal. */
+bool driver_await_idle(const struct driver *driver);
+
 uint64_t driver_rss_bytes(const struct driver *driver);

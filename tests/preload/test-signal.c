@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -204,6 +205,32 @@ Test(signal, application_with_a_handler_gets_its_own)
 	say_about_signal(&driver, "restart-handler");
 	assert_application_gets_its_own(&driver);
 	driver_stop(&driver);
+}
+
+/* Then the kernel sends it without its value, as if from nobody. */
+static void without_room_for_queued_signals(const char *application)
+{
+	const struct rlimit none = { 0 };
+	struct driver driver = start();
+
+	say_about_signal(&driver, application);
+	cr_assert_eq(prlimit(driver.pid, RLIMIT_SIGPENDING, &none, NULL), 0);
+	for (int i = 0; i < N_SIGNALS; i++) {
+		/* One that comes while it is awake may be taken for the next request's. */
+		cr_assert(driver_await_idle(&driver));
+		cr_assert(driver_trim(&driver, TRIMTAB_OP_TRIM), "after %d", i);
+	}
+	cr_assert(driver_await_idle(&driver));
+	cr_assert_eq(driver_ask(&driver, "count 0"), 0, "%s: it saw our signal",
+		     application);
+	cr_assert_eq(driver.page->waits, TRIMTAB_WAKE_SIGNAL);
+	driver_stop(&driver);
+}
+
+Test(signal, request_is_known_without_what_was_queued_with_it)
+{
+	without_room_for_queued_signals("handler");
+	without_room_for_queued_signals("block");
 }
 
 Test(signal, application_in_sigwait_gets_its_own)
