@@ -34,8 +34,9 @@ class Quarantined(Case):
     """Ways to have a worker kept, and to know that it is."""
 
     def keep(self, pool, *words):
-        """Has one kept: the reply, and its process."""
+        """Has one kept, with all records up to that one: the reply, and its process."""
         reply = json.loads(pool.ctl("--json", "quarantine", *words).stdout)
+        pool.wait("quarantine", pid=reply["pid"])
         return reply, self.watch(reply["pid"])
 
     def gates(self):
@@ -97,7 +98,7 @@ class Kept(Quarantined):
         self.assertTrue(reply["drained"])
         self.assertEqual(pool.workers(), {1: reply["replacement_pid"], 2: before[2]})
         self.assertFalse(self.listens(pool, kept.pid))
-        begun, = pool.find("quarantine")
+        begun = pool.wait("quarantine")
         self.assertEqual((begun["TRIMTAB_STATE"], begun["TRIMTAB_PID"], begun["TRIMTAB_DRAINED"]),
                          ("begun", str(kept.pid), "1"))
         shown = pool.status()["quarantine"]
@@ -179,7 +180,7 @@ class Requests(Quarantined):
                 self.assertFalse(kept.is_gone())
                 if not words:  # gthread itself gives up waiting then
                     self.assertFalse(reply["drained"])
-                    begun, = pool.find("quarantine")
+                    begun = pool.wait("quarantine")
                     self.assertIn("has not finished", begun["MESSAGE"])
                     self.assertIn("has not finished", pool.ctl("status").stdout)
                 # The request may yet come to its end, and the worker is kept all the same.
@@ -260,6 +261,7 @@ class Ends(Quarantined):
         self.assertEqual((box["TRIMTAB_STATE"], box["TRIMTAB_PID"]), ("death", str(kept.pid)))
         # Nobody is started for it, and it is no crash of its slot.
         pool.ctl("recycle", "2")
+        pool.wait("ready", worker=2, since=mark)
         self.assertEqual(len(pool.find("start", since=mark)), 1)
         self.assertEqual(pool.workers()[1], before[1])
 
