@@ -239,6 +239,15 @@ class Ends(Quarantined):
         kept.wait_gone()
         self.assert_left_nothing(pool)
 
+    def test_at_once_with_a_pool_that_has_no_more_patience(self):
+        pool, kept = self.pool_with_kept(sets=("restart.graceful-timeout=1h",))
+        kept.kill(signal.SIGSTOP)
+        until(lambda: self.state_of(kept.pid) == "T", "it has stopped")
+        pool.send(signal.SIGTERM)
+        pool.wait("quarantine", state="ended")
+        self.assertEqual(pool.stop(signal.SIGINT), 0)
+        kept.wait_gone()
+
     @staticmethod
     def state_of(pid):
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
@@ -249,11 +258,17 @@ class Ends(Quarantined):
         pool.process.kill()
         kept.wait_gone()
 
+    @staticmethod
+    def replacement_takes(pool):
+        return json.loads(pool.ctl("--json", "explain").stdout)["pool"]["replacement_takes_usec"]
+
     def test_by_itself(self):
         pool, kept = self.pool_with_kept()
-        before, mark = pool.workers(), pool.mark()
+        before, mark, takes = pool.workers(), pool.mark(), self.replacement_takes(pool)
         kept.kill(signal.SIGSEGV)
         end = pool.wait("exit", pid=kept.pid)
+        # Its drain took as long as it took: what came then is no part of a replacement.
+        self.assertEqual(self.replacement_takes(pool), takes)
         self.assertEqual(end["TRIMTAB_CAUSE"], "signal")
         self.assertEqual(pool.wait("quarantine", state="ended")["TRIMTAB_REASON"],
                          "it ended by itself")
