@@ -1,5 +1,5 @@
-"""unittest-lines.py FILE: runs a unittest file and says `ok`, `not ok` or `skip` for each test as
-it ends (tests/README.md). Exit status 1 when one failed."""
+"""unittest-lines.py FILE [TEST...]: runs a unittest file, or some tests of it by their names, and says
+`ok`, `not ok` or `skip` for each as it ends (tests/README.md). Exit status 1 when one failed."""
 import importlib.util
 import os
 import sys
@@ -41,6 +41,25 @@ class Lines(unittest.TestResult):
         print(f"not ok {self.name(test)} {text[0] if text else err[0].__name__}", flush=True)
 
 
+def tests_of(suite):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from tests_of(item)
+        else:
+            yield item
+
+
+def chosen(suite, names):
+    """Those tests alone. A name that is none is a test that fails to load."""
+    tests = [test for test in tests_of(suite) if not names or test.id().rpartition(".")[2] in names]
+    found = {test.id().rpartition(".")[2] for test in tests}
+    for name in sorted(set(names) - found):
+        def is_missing(name=name):
+            raise AssertionError(f"there is no test {name}")
+        tests.append(unittest.FunctionTestCase(is_missing))
+    return unittest.TestSuite(tests)
+
+
 def main():
     path = Path(sys.argv[1])
     sys.path.insert(0, str(path.parent))
@@ -49,7 +68,7 @@ def main():
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     result = Lines(f"host/{path.name} [{os.environ.get('TRIMTAB_BUILD_LABEL', 'gcc')}]")
-    unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
+    chosen(unittest.defaultTestLoader.loadTestsFromModule(module), sys.argv[2:]).run(result)
     return 0 if result.wasSuccessful() else 1
 
 

@@ -2,7 +2,9 @@
 
 Nothing here waits for time to pass: a record of the log, an answer of trimtabctl or of a socket,
 or the end of a process is awaited. DEADLINE_SEC says "it hangs"; no test may depend on it."""
+import atexit
 import contextlib
+import glob
 import json
 import os
 import select
@@ -31,9 +33,33 @@ FOREIGN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "JOURN
 _serial = 0
 
 
+# ---- what a sanitizer finds
+
+# It goes into files there: the exit status by which TSan and LeakSanitizer speak is one that a killed
+# process, or one that executes another program, never gives. UBSan says it to standard error whatever
+# it is told, where it is not alone, and lets the program go on: it is to end it. And TSan waits for a
+# second in exit(2), which makes a worker that could not be executed look alive.
+SANITIZERS = {"ASAN_OPTIONS": "", "UBSAN_OPTIONS": "halt_on_error=1:",
+              "TSAN_OPTIONS": "atexit_sleep_ms=0:"}
+_findings = tempfile.mkdtemp(prefix="trimtab-findings-")
+atexit.register(shutil.rmtree, _findings, ignore_errors=True)
+
+
+def take_findings():
+    """What sanitizers have found since the last call: texts."""
+    texts = []
+    for path in glob.glob(os.path.join(_findings, "*")):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            texts.append(file.read())
+        os.unlink(path)
+    return texts
+
+
 def clean_environment(**extra):
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env.update({"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"})
+    for name, options in SANITIZERS.items():
+        env[name] = f"{env.get(name, '')}:{options}log_path={_findings}/found".lstrip(":")
     env.update(extra)
     return env
 
@@ -323,9 +349,15 @@ def populated(directory):
 
 class Case(unittest.TestCase):
     def setUp(self):
+        self.addCleanup(self._assert_nothing_found)  # the first is the last to be called
         self._directory = tempfile.TemporaryDirectory(prefix="trimtab-")
         self.addCleanup(self._directory.cleanup)
         self.directory = os.path.realpath(self._directory.name)
+
+    def _assert_nothing_found(self):
+        texts = take_findings()
+        if texts:
+            self.fail("a sanitizer found something:\n" + "\n".join(texts))
 
     def path(self, name):
         return os.path.join(self.directory, name)

@@ -1,11 +1,11 @@
 /* Runs any program under a supervisor that never lets it rest:
  *
- *   preload-torment [-o OPERATIONS] [-i USEC] [-w WAIT_MSEC] [-f] -- COMMAND...
+ *   preload-torment [-o OPERATIONS] [-i USEC] [-w WAIT_MSEC] [-f] [-b LIBRARY] -- COMMAND...
  *
  * Asks for OPERATIONS (a sum of enum trimtab_operation; 7: all) every USEC from the hello to the
- * end, by futex with -f. Ends as the program did, 128 + signal where one killed it, and 125 when
- * a request was not served in a minute. How a test suite or a server fares under it is the
- * question that it answers. */
+ * end, by futex with -f; LIBRARY is preloaded before ours. Ends as the program did, 128 + signal
+ * where one killed it, and 125 when a request was not served in a minute. How a test suite or a
+ * server fares under it is the question that it answers. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
 	long interval_usec = 1000;
 	int option, code;
 
-	while ((option = getopt(argc, argv, "+o:i:w:f")) != -1)
+	while ((option = getopt(argc, argv, "+o:i:w:fb:")) != -1)
 		switch (option) {
 		case 'o':
 			operations = (uint32_t)atoi(optarg);
@@ -94,6 +94,9 @@ int main(int argc, char **argv)
 			break;
 		case 'f':
 			setup.wake = TRIMTAB_WAKE_FUTEX;
+			break;
+		case 'b':
+			setup.preload_before = optarg;
 			break;
 		default:
 			return 2;
