@@ -677,10 +677,10 @@ int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct supervisor *s = userdata;
 	char text[4096];
+	unsigned n_taken = 0;
 
-	(void)source;
 	(void)events;
-	for (unsigned i = 0; i < NOTIFY_BATCH; i++) {
+	for (; n_taken < NOTIFY_BATCH; n_taken++) {
 		struct notify n;
 		struct worker *w;
 		pid_t pid;
@@ -696,6 +696,9 @@ int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 		notify_parse(text, &n);
 		hear(w, &n);
 	}
+	/* A worker that says more than we can hear would have nothing else come to its turn. */
+	(void)sd_event_source_set_priority(
+		source, n_taken < NOTIFY_BATCH ? PRIORITY_NOTIFY : PRIORITY_FLOOD);
 	return 0;
 }
 

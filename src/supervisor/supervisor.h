@@ -285,6 +285,9 @@ enum {
 	PRIORITY_NOTIFY = SD_EVENT_PRIORITY_NORMAL - 6,
 	PRIORITY_CHILD = SD_EVENT_PRIORITY_NORMAL - 4,
 	PRIORITY_STEP = SD_EVENT_PRIORITY_NORMAL + 5,
+	PRIORITY_TURN = SD_EVENT_PRIORITY_IDLE + 100, /* of an upgrade */
+	PRIORITY_FLOOD =
+		SD_EVENT_PRIORITY_IDLE + 200, /* messages, while there are too many */
 };
 
 /* Runs a pool until it is told to stop. Takes config and launch over; arguments make the

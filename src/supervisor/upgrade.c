@@ -28,10 +28,6 @@
 /* Names the descriptor of the state to the program that takes our place, and to nobody else. */
 #define STATE_ENV "TRIMTAB_STATE"
 
-/* Behind every other source: when its turn comes, none of them holds an event that the kernel has
- * already handed over and that would be lost. */
-#define PRIORITY_TURN (SD_EVENT_PRIORITY_IDLE + 100)
-
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
 
 /* ---- the program ---- */
@@ -300,6 +296,8 @@ static int on_trial_end(sd_event_source *source, const siginfo_t *si, void *user
 	u->pid = 0;
 	u->pidfd = close_fd(u->pidfd);
 	u->deadline = sd_event_source_disable_unref(u->deadline);
+	/* Behind every other source: when its turn comes, none of them holds an event that the kernel
+	 * has already handed over and that would be lost. (A flood of messages is the kernel's yet.) */
 	r = sd_event_add_defer(s->event, &u->turn, on_turn, s);
 	if (r >= 0)
 		r = sd_event_source_set_priority(u->turn, PRIORITY_TURN);

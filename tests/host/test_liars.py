@@ -2,6 +2,8 @@
 the log stays short, and the worker beside it is trimmed as ever."""
 import json
 import os
+import signal
+import socket
 import time
 import unittest
 
@@ -58,6 +60,37 @@ class Liars(Case):
 
     def test_one_that_makes_noise(self):
         self.check("noise")
+
+    def test_one_that_says_more_than_can_be_heard(self):
+        """Others get their turn between: an operator's request does not wait for all of it."""
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        pool = self.pool("exec", "-w", "2", "--", "/usr/bin/python3", "-B", LIAR, "flood", fifo,
+                         sets=("restart.ready-after=1h", "restart.boot-timeout=2h"),
+                         launcher=self.long_queue())
+        liar = pool.wait_ready(2).workers()[1]
+        pool.send(signal.SIGSTOP)
+        os.kill(liar, signal.SIGUSR1)
+        with open(fifo, encoding="ascii") as file:
+            sent = int(file.read())
+        self.assertGreater(sent, 64)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as operator:
+            operator.connect(os.path.join(pool.runtime, f"{pool.name}.sock"))
+            operator.sendall(b"status\n")
+            pool.send(signal.SIGCONT)
+            answer = json.loads(operator.makefile().readline())
+        self.assertLess(int(answer["workers"][0]["status"]), sent)
+        until(lambda: pool.status()["workers"][0]["status"] == str(sent), "all of it is heard")
+
+    def long_queue(self):
+        """As systemd makes it on its hosts; in a network name space where it is short here."""
+        with open("/proc/sys/net/unix/max_dgram_qlen", encoding="ascii") as file:
+            if int(file.read()) >= 512:
+                return ()
+        if os.geteuid() != 0:
+            self.skipTest("net.unix.max_dgram_qlen is short here, and only root may change it")
+        return ("unshare", "-n", "sh", "-c",
+                'echo 512 > /proc/sys/net/unix/max_dgram_qlen && exec "$@"', "sh")
 
 
 if __name__ == "__main__":

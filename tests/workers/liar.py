@@ -3,7 +3,9 @@
     away    nothing: it has executed this program, and the library was left behind
     frozen  its thread is there and never answers
     lying   everything is done at once, and the figures are absurd
-    noise   whatever falls into the page, all the time, and every message there is"""
+    noise   whatever falls into the page, all the time, and every message there is
+    flood   nothing; at SIGUSR1 it sends what the notification socket takes, STATUS=1, STATUS=2 and so
+            on, and writes to the file FIFO how many that were"""
 import mmap
 import os
 import random
@@ -75,6 +77,25 @@ def noise(page):
         time.sleep(0.001)
 
 
+def flood(fifo):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    say(b"READY=1")
+    signal.sigwait([signal.SIGUSR1])
+    sent = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as there:
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        there.connect(os.environ["NOTIFY_SOCKET"])
+        try:
+            while True:
+                there.send(b"STATUS=%d" % (sent + 1))
+                sent += 1
+        except BlockingIOError:
+            pass
+    with open(fifo, "w", encoding="ascii") as file:
+        file.write(str(sent))
+    signal.pause()
+
+
 def main():
     mode = sys.argv[1] if os.environ["TRIMTAB_WORKER"] == "1" else "honest"
     if mode != "honest" and os.environ.pop("LD_PRELOAD", None):
@@ -84,6 +105,8 @@ def main():
         say(b"READY=1")
         while True:
             time.sleep(3600)
+    if mode == "flood":
+        flood(sys.argv[2])
     {"frozen": frozen, "lying": lying, "noise": noise}[mode](Page())
 
 
