@@ -28,6 +28,7 @@
 
 enum {
 	N_RECORDS = 64,
+	N_KEPT = 8, /* of them for what the service manager waits for */
 	N_FIELDS = 28,
 	TEXT_SIZE = 1536,
 	N_OUTPUTS = 4096,  /* as many as there can be workers */
@@ -100,11 +101,12 @@ static void wake_writer(void)
 	(void)n; /* EAGAIN: the counter is far from empty, so the writer is awake */
 }
 
-static struct record *take_record(void)
+/* NULL when so many wait already. */
+static struct record *take_record(unsigned most)
 {
 	unsigned head = atomic_load_explicit(&g.head, memory_order_relaxed);
 
-	if (head - atomic_load_explicit(&g.tail, memory_order_acquire) >= N_RECORDS) {
+	if (head - atomic_load_explicit(&g.tail, memory_order_acquire) >= most) {
 		atomic_fetch_add_explicit(&g.dropped, 1, memory_order_relaxed);
 		return NULL;
 	}
@@ -156,7 +158,7 @@ struct record *record_begin(enum event event, int priority, const char *format, 
 	if (!g.open || priority > g.max_priority)
 		return NULL;
 
-	struct record *r = take_record();
+	struct record *r = take_record(N_RECORDS - N_KEPT);
 
 	if (!r)
 		return NULL;
@@ -199,7 +201,9 @@ void record_notify_manager(const char *format, ...)
 	if (!g.open)
 		return;
 
-	struct record *r = take_record();
+	/* A lost READY=1 would have us killed at the start's timeout; a lost status, nothing. */
+	bool kept = strncmp(format, "STATUS=", strlen("STATUS=")) != 0;
+	struct record *r = take_record(kept ? N_RECORDS : N_RECORDS - N_KEPT);
 
 	if (!r)
 		return;
@@ -653,9 +657,9 @@ void record_close(void)
 	g.open = false;
 	atomic_store(&g.stop, true);
 	wake_writer();
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += 2;
-	(void)pthread_timedjoin_np(g.thread, NULL, &until);
+	(void)pthread_clockjoin_np(g.thread, NULL, CLOCK_MONOTONIC, &until);
 }
 
 int record_hold(void)

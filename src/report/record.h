@@ -1,7 +1,8 @@
 /* The way of a record from the event loop to the journal: the loop fills a fixed-size record in
  * a ring and goes on; a writer thread sends it. Neither journald, a full terminal nor systemd's
  * notification socket can ever make the loop wait, and nothing is allocated on its side. When
- * the ring is full the record is counted and dropped, and the count is reported later.
+ * the ring is full the record is counted and dropped, and the count is reported later; a few places
+ * are kept for what the service manager acts upon.
  *
  * In stderr mode the same thread carries the workers' output: it reads their pipes and writes
  * whole lines under the worker's name, so a slow terminal slows its workers, not the loop. */

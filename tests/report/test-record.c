@@ -11,7 +11,7 @@
 
 #include "output.h"
 
-enum { RING = 64 }; /* records that wait at most; record.c */
+enum { RING = 56 }; /* records that wait at most; record.c */
 
 static void write_simple(int priority, const char *text)
 {
@@ -280,7 +280,7 @@ static void check_overflow(enum record_format format)
 	for (size_t i = 1; i <= N; i++)
 		record_commit(record_begin(EVENT_POOL, LOG_INFO, "number %zu", i));
 	drain_junk();
-	/* The first 64 at least, and the report. */
+	/* Those that fit at least, and the report. */
 	output_await_lines(RING + 1);
 	record_commit(record_begin(EVENT_POOL, LOG_INFO, "number %d", N + 1));
 	output_finish();
@@ -345,31 +345,77 @@ Test(record, what_was_committed_is_written_at_the_end)
 
 /* ---- the service manager ---- */
 
+static struct sockaddr_un manager = { .sun_family = AF_UNIX };
+static char manager_directory[] = "/tmp/trimtab-record-XXXXXX";
+
+static int manager_open(void)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	cr_assert_not_null(mkdtemp(manager_directory));
+	(void)snprintf(manager.sun_path, sizeof(manager.sun_path), "%s/notify",
+		       manager_directory);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&manager, sizeof(manager)), 0);
+	cr_assert_eq(setenv("NOTIFY_SOCKET", manager.sun_path, 1), 0);
+	return fd;
+}
+
+static void manager_hears(int fd, const char *expected)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char text[256];
+	ssize_t n;
+
+	cr_assert_eq(poll(&p, 1, 60000), 1, "%s does not come", expected);
+	n = recv(fd, text, sizeof(text) - 1, 0);
+	cr_assert_gt(n, 0);
+	text[n] = '\0';
+	cr_assert_str_eq(text, expected);
+}
+
+static void manager_close(int fd)
+{
+	(void)close(fd);
+	(void)unlink(manager.sun_path);
+	(void)rmdir(manager_directory);
+}
+
 Test(record, notifications_go_to_the_manager_in_order)
 {
-	char directory[] = "/tmp/trimtab-record-XXXXXX", text[256];
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	auto_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int fd = manager_open();
 
-	cr_assert_not_null(mkdtemp(directory));
-	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/notify", directory);
-	cr_assert_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
-	cr_assert_eq(setenv("NOTIFY_SOCKET", un.sun_path, 1), 0);
 	output_redirect();
 	cr_assert_eq(record_open("shop", RECORD_STDERR, RECORD_TEXT, LOG_ERR), 0);
 	record_notify_manager("STATUS=%d of %d", 1, 4);
 	record_notify_manager("READY=1");
-	for (int i = 0; i < 2; i++) {
-		ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
-
-		cr_assert_gt(n, 0);
-		text[n] = '\0';
-		cr_assert_str_eq(text, i == 0 ? "STATUS=1 of 4" : "READY=1");
-	}
+	manager_hears(fd, "STATUS=1 of 4");
+	manager_hears(fd, "READY=1");
 	output_finish();
 	cr_assert_eq(output_used, 0, "%s", output_text);
-	(void)unlink(un.sun_path);
-	(void)rmdir(directory);
+	manager_close(fd);
+}
+
+/* A log that is stuck loses records, and no word that the manager waits for. */
+Test(record, notifications_are_kept_when_records_are_dropped)
+{
+	int fd = manager_open();
+
+	output_redirect();
+	fill_stderr();
+	cr_assert_eq(record_open("shop", RECORD_STDERR, RECORD_TEXT, LOG_INFO), 0);
+	for (int i = 0; i < 10 * RING; i++)
+		write_simple(LOG_INFO, "x");
+	record_notify_manager("RELOADING=1");
+	for (int i = 0; i < 10 * RING; i++) {
+		write_simple(LOG_INFO, "x");
+		record_notify_manager("STATUS=%d", i);
+	}
+	record_notify_manager("READY=1");
+	drain_junk();
+	manager_hears(fd, "RELOADING=1");
+	manager_hears(fd, "READY=1");
+	output_finish();
+	manager_close(fd);
 }
 
 /* ---- what workers write ---- */
