@@ -449,7 +449,8 @@ int setup_slot(struct supervisor *s, struct slot *slot)
 
 	if (slot->env)
 		return 0; /* it was in use before and keeps what it has */
-	slot->output_fd = r = record_open_output(slot->number);
+	r = record_open_output(slot->number);
+	slot->output_fd = r < 0 ? -1 : r; /* an error is none that could be handed on */
 	if (r < 0)
 		journal_problem(slot->number, r, "Worker %u writes to our own output",
 				slot->number);

@@ -425,8 +425,10 @@ int template_start(struct supervisor *s)
 
 	if (!template_is_wanted(s->launch) || s->template)
 		return 0;
-	if (s->template_output_fd < 0)
-		s->template_output_fd = record_open_output(0);
+	if (s->template_output_fd < 0) {
+		r = record_open_output(0);
+		s->template_output_fd = r < 0 ? -1 : r;
+	}
 	r = start(s, &present,
 		  s->phase == PHASE_STARTING && s->template_failures == 0 ? "--start"
 									  : NULL,

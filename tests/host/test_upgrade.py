@@ -2,6 +2,7 @@
 import concurrent.futures
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -110,6 +111,16 @@ class Upgrade(Case):
         pids = pool.workers()
         pool.send(signal.SIGUSR2)
         pool.wait("pool", state="upgraded")
+        self.assertEqual(pool.workers(), pids)
+        self.assertEqual(pool.stop(), 0)
+
+    def test_without_the_journal_that_is_asked_for(self):
+        """Workers then write to our own output: a descriptor less to take along, and no obstacle."""
+        pool = self.gunicorn("-w", "2", sets=(*QUICK, "log.target=journal"))
+        until(lambda: pool.ctl("status", check=False).returncode == 0 and len(pool.workers()) == 2,
+              "both serve")
+        pids = pool.workers()
+        self.assertTrue(json.loads(pool.ctl("--json", "upgrade").stdout)["ok"])
         self.assertEqual(pool.workers(), pids)
         self.assertEqual(pool.stop(), 0)
 
