@@ -289,12 +289,13 @@ class Ends(Quarantined):
         self.assertEqual(pool.status()["quarantine"]["state"], "kept")
 
     def test_early_when_a_replacement_needs_its_room(self):
-        pool = self.gunicorn(sets=QUICK).wait_ready()
+        sets = ("cgroup.use=no", "memory.worker-max=100%", "trim.mode=off")  # nothing else counts
+        pool = self.gunicorn(sets=(*QUICK, "cgroup.use=no")).wait_ready()
         usage = until(lambda: pool.status()["workers"][0]["usage_bytes"], "it is known")
         self.assertEqual(pool.stop(), 0)
         # Room for two and a half: the one in quarantine is the third.
-        pool, kept = self.pool_with_kept(n_workers=1, sets=(
-            f"memory.budget={usage * 5 // 2 >> 10}K", "memory.worker-max=100%", "trim.mode=off"))
+        pool, kept = self.pool_with_kept(
+            n_workers=1, sets=(*sets, f"memory.budget={usage * 5 // 2 >> 10}K"))
         pid = pool.workers()[1]
         pool.ctl("recycle", "1")
         kept.wait_gone()
@@ -304,17 +305,22 @@ class Ends(Quarantined):
         restart = pool.wait("restart", count=2)
         self.assertEqual((restart["TRIMTAB_PID"], restart["TRIMTAB_HOW"]), (str(pid), "surge"))
         self.assertLess(pool.records.index(ended), pool.records.index(restart))
-        # Without room for two there is no quarantine, and no restart for it.
-        pool.stop()
-        pool = self.gunicorn(sets=(*QUICK, f"memory.budget={usage * 3 // 2 >> 10}K",
-                                   "memory.worker-max=100%", "trim.mode=off")).wait_ready()
-        pid = pool.workers()[1]
-        refused = pool.ctl("quarantine", "1", check=False)
-        self.assertIn("no memory for it", refused.stderr)
-        pool.wait("quarantine", state="refused")
-        pool.ctl("status")
-        self.assertEqual(pool.workers()[1], pid)
-        self.assertEqual(pool.find("restart"), [])
+
+    def test_before_it_begins_where_there_is_no_room_for_two(self):
+        for surge in ("auto", "always", "never"):
+            with self.subTest(surge):
+                pool = self.gunicorn(sets=(*QUICK, "cgroup.use=no", "memory.budget=20M",
+                                           "memory.worker-max=100%", "trim.mode=off",
+                                           f"restart.surge={surge}"))
+                pool.wait_ready()
+                pid = pool.workers()[1]
+                refused = pool.ctl("quarantine", "1", check=False)
+                self.assertIn("no memory for it", refused.stderr)
+                pool.wait("quarantine", state="refused")
+                self.assertEqual(pool.workers()[1], pid)
+                self.assertIsNone(pool.status()["workers"][0]["replacement_pid"])
+                self.assertEqual(pool.find("restart"), [])
+                self.assertEqual(pool.stop(), 0)
 
 
 class Bystanders(Quarantined):
@@ -437,14 +443,19 @@ class Refusals(Quarantined):
 
     def test_a_replacement_that_does_not_come_up(self):
         self.write("gated.py", APPLICATION)
-        pool = self.gated(sets=QUICK).wait_ready()
+        pool = self.gated(sets=(*QUICK, "restart.backoff-max=100ms")).wait_ready()
         pid = pool.workers()[1]
         self.write("broken", "")
         self.assertIn("did not become ready", self.refused(pool, "1"))
         self.assertEqual(pool.wait("quarantine")["TRIMTAB_STATE"], "refused")
         os.unlink(self.path("broken"))
         self.assertIsNone(pool.status()["quarantine"])
-        # The wish went with it: the worker serves on.
+        # The wish went with it: once it could be tried again, it is not.
+        def explained():
+            return json.loads(pool.ctl("--json", "explain", "1").stdout)["workers"][0]
+
+        until(lambda: explained()["waits_for"] != "backoff", "the backoff is over")
+        self.assertIn("nothing is planned", explained()["sentence"])
         self.assertEqual(pool.workers(), {1: pid})
         self.assertEqual(self.keep(pool, "1")[1].pid, pid)
 
