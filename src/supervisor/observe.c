@@ -21,10 +21,19 @@ static uint64_t estimate(const struct worker *w)
 	return sum;
 }
 
+/* Its hello is lost like any message: in a full queue, or where its user cannot reach our socket. */
+static void look_for_hello(struct worker *w)
+{
+	if (!w->hello && trimpage_is_live(&w->page) &&
+	    trimpage_has_helper(&w->page, w->pid))
+		w->hello = true;
+}
+
 void observe_worker(struct worker *w)
 {
 	struct cgroup_usage usage;
 
+	look_for_hello(w);
 	if (w->leaf && w->leaf->memory) {
 		if (cgroup_read_usage(w->leaf->dir_fd, &usage) != 0)
 			return;
