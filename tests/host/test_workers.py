@@ -226,8 +226,9 @@ class CrashLoop(Case):
     def test_a_worker_that_came_up_once_is_forgiven(self):
         """The count of failures ends with the first success."""
         log = self.path("starts")
-        pool = self.echo("ready", f"touch={log}", sets=("restart.backoff-max=1h",
-                                                          "restart.ready-after=1h")).wait_ready()
+        pool = self.echo("ready", f"touch={log}", sets=(
+            "restart.backoff-max=1h", "restart.ready-after=1h", "restart.boot-timeout=2h"))
+        pool.wait_ready()
         for n in range(1, 6):
             os.kill(pool.workers()[1], signal.SIGKILL)
             pool.wait("ready", count=1 + n)
