@@ -124,6 +124,9 @@ class Refork(Case):
             template = pool.status()["pool"]["template"]
             self.assertEqual((template["state"], template["forked_by_worker"]), ("ready", origin))
             self.assertIn(template["pid"], children(pool.pid))
+            words = f"a child of worker {origin}"
+            self.assertIn(words, pool.ctl("status").stdout)
+            self.assertIn(words, pool.ctl("explain").stdout)
             self.assertEqual(self.filled_by(pool, pool.workers()[origin]), origin_pid)
             # One that was there before has its own; the one that comes after it has not.
             other = 3 - origin
@@ -280,6 +283,17 @@ class Refork(Case):
 
     def test_a_child_that_dies_changes_nothing(self):
         self.check_refused(DEADLY, "died of signal 9")
+
+    def test_a_supervisor_that_is_killed_takes_it_along(self):
+        pool = self.start()
+        self.warm_up(pool)
+        watched = [Watched(pid) for pid in (pool.status()["pool"]["template"]["pid"],
+                                            *pool.workers().values())]
+        for process in watched:
+            self.addCleanup(process.close)
+        pool.process.kill()
+        for process in watched:
+            process.wait_gone()
 
     def test_without_a_template_it_is_said_that_nothing_changes(self):
         pool = self.start(sets=["pool.preload=none"])

@@ -216,14 +216,16 @@ Test(sentence, the_pool)
 		"short of memory for 15.0 s; trimming does not help here, 8 in a row "
 		"gave nothing back: a leak");
 	pool.trims = false;
+	pool.reforked = 3;
 	limits.budget_bytes = UINT64_MAX;
 	o = (struct pool_outlook){ .used_bytes = MIB,
 				   .n_planned = 1,
 				   .gap_usec = USEC_PER_SEC };
-	expect_pool(&pool, &o, &limits,
-		    "7 of 8 workers serve; uses 1.0 MiB; 1 restart is planned, at least "
-		    "1.0 s "
-		    "apart; trims are off");
+	expect_pool(
+		&pool, &o, &limits,
+		"7 of 8 workers serve; uses 1.0 MiB; 1 restart is planned, at least "
+		"1.0 s apart; new workers come from a child of worker 3; trims are off");
+	pool.reforked = 0;
 	pool.trims = true;
 	pool.trimming_is_futile = false;
 	o.n_trims = 1;
