@@ -83,14 +83,19 @@ static void client_free(struct control_client *c)
 	free(c);
 }
 
-/* What to wait for: room to write while a reply is pending, else the next request. A client
- * whose reply was kept back is watched for EPOLLHUP alone, which always comes: it may have shut
- * down its writing side, which EPOLLRDHUP would report without end. */
+static bool has_line(const struct control_client *c)
+{
+	return memchr(c->in, '\n', c->n_in) != NULL;
+}
+
+/* What to wait for: room to write while a reply is pending or a request is here already, else the
+ * next request. A client whose reply was kept back is watched for EPOLLHUP alone, which always
+ * comes: it may have shut down its writing side, which EPOLLRDHUP would report without end. */
 static void client_watch(struct control_client *c)
 {
 	uint32_t events = 0;
 
-	if (c->n_out > c->written)
+	if (c->n_out > c->written || (!c->waiting && has_line(c)))
 		events = EPOLLOUT;
 	else if (!c->waiting)
 		events = EPOLLIN;
@@ -202,6 +207,8 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *use
 	(void)fd;
 	if (events & EPOLLOUT)
 		r = client_flush(c);
+	if (r >= 0 && c->n_out == 0)
+		r = client_serve_lines(c);
 	if (r >= 0 && events & EPOLLIN)
 		r = client_read(c);
 	if (r < 0 || events & (EPOLLHUP | EPOLLERR))
@@ -211,10 +218,12 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *use
 	return 0;
 }
 
+/* What the client has asked meanwhile waits for the loop: whoever replies is in the middle of
+ * something, and another request would change it under his hands. */
 void control_reply(struct control_client *c, struct json_object *reply)
 {
 	c->waiting = false;
-	if (client_send(c, reply) < 0 || client_serve_lines(c) < 0)
+	if (client_send(c, reply) < 0)
 		client_free(c);
 	else
 		client_watch(c);

@@ -36,7 +36,7 @@ int control_fd(const struct control_server *server);
 const char *control_path(const struct control_server *server);
 int control_client_fd(const struct control_client *client);
 
-/* Sends the reply kept back earlier, and takes it over. */
+/* Sends the reply kept back earlier, and takes it over. Handles no other request. */
 void control_reply(struct control_client *client, struct json_object *reply);
 
 /* {"ok":true} and {"ok":false,"error":"..."}; NULL without memory. */

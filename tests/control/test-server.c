@@ -318,6 +318,21 @@ Test(server, a_half_closed_client_gets_a_large_reply)
 	cr_assert_gt(n, seen.reply_size);
 }
 
+/* Whoever replies must not find another request handled behind his back. */
+Test(server, the_next_line_waits_for_the_loop)
+{
+	int fd = client();
+
+	say(fd, "recycle 1\nstatus\n");
+	cr_assert_eq(seen.n_handled, 1);
+	control_reply(seen.kept[0], control_ok());
+	cr_assert_eq(seen.n_handled, 1, "handled from within control_reply()");
+	turn();
+	cr_assert_str_eq(heard(fd), "{\"ok\":true}\n{\"ok\":true}\n");
+	cr_assert_eq(seen.n_handled, 2);
+	(void)close(fd);
+}
+
 Test(server, a_half_closed_client_waits_for_a_reply_kept_back)
 {
 	auto_close int fd = client();
