@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <libgen.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +29,7 @@ enum {
 	DESCRIPTION_MAX = 1 << 20,
 	DESCRIBE_PRINTED = 64, /* the adapter's status for --version and its like */
 	DESCRIBE_KILLED = 128, /* and the number of the signal */
+	WORKERS_MAX = 4096,    /* as [pool] workers */
 };
 
 /* ---- finding files ---- */
@@ -107,8 +110,9 @@ static char *find_python(const struct config *c)
 
 /* ---- asking gunicorn ---- */
 
-/* Reads the child's whole output, until it closes it, the time is up, or somebody gives up. */
-static int read_all(int fd, usec_t timeout, int cancel_fd, char **ret)
+/* Reads what the child writes until it has ended, the time is up, or somebody gives up. A process
+ * that it leaves behind, with the same output, is not waited for. */
+static int read_all(int fd, int pidfd, usec_t timeout, int cancel_fd, char **ret)
 {
 	auto_free char *text = malloc(DESCRIPTION_MAX + 1);
 	usec_t deadline = usec_add(time_now_usec(), timeout);
@@ -121,6 +125,7 @@ static int read_all(int fd, usec_t timeout, int cancel_fd, char **ret)
 		struct pollfd p[] = {
 			{ .fd = fd, .events = POLLIN },
 			{ .fd = cancel_fd, .events = POLLIN },
+			{ .fd = pidfd, .events = POLLIN },
 		};
 
 		if (left == 0 || n == DESCRIPTION_MAX)
@@ -129,13 +134,15 @@ static int read_all(int fd, usec_t timeout, int cancel_fd, char **ret)
 			continue;
 		if (p[1].revents)
 			return -ECANCELED;
+		if (!p[0].revents)
+			break; /* it has ended, and what it wrote was read */
 
 		ssize_t got = read(fd, text + n, DESCRIPTION_MAX - n);
 
 		if (got < 0 && errno != EINTR)
 			return -errno;
 		if (got == 0)
-			break;
+			fd = -1; /* closed: its end is waited for no longer than that */
 		n += got > 0 ? (size_t)got : 0;
 	}
 	text[n] = '\0';
@@ -181,7 +188,11 @@ static int run(char *const *argv, char *const *env, const char *directory, usec_
 	posix_spawn_file_actions_destroy(&actions);
 	(void)close(fds[1]);
 	if (r == 0) {
-		r = read_all(fds[0], timeout, cancel_fd, ret_output);
+		/* Not reaped yet, so the pid is still its own. */
+		auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+		r = pidfd < 0 ? -errno
+			      : read_all(fds[0], pidfd, timeout, cancel_fd, ret_output);
 		if (r < 0)
 			(void)kill(pid, SIGKILL);
 		(void)waitpid(pid, &status, 0);
@@ -290,6 +301,7 @@ static int take_description(struct launch *l, const struct config *c,
 			    struct json_object *o, struct config_error *err)
 {
 	int64_t uid = number_of(o, "uid", -1), gid = number_of(o, "gid", -1);
+	int64_t workers = number_of(o, "workers", 1);
 	const char *refused = text_of(o, "refused", NULL);
 	int r;
 
@@ -297,8 +309,14 @@ static int take_description(struct launch *l, const struct config *c,
 		return config_blame(c, KEY_pool_gunicorn, 0, err, "%s", refused);
 	if (!c->where[KEY_pool_preload] && is_set(o, "preload_app"))
 		l->preload_mode = CONFIG_PRELOAD_APP;
+	/* 0 is what cpu_count() // 2 comes to on a small host, and would take all workers away. */
+	if (l->workers == 0 && (workers < 1 || workers > WORKERS_MAX))
+		return config_blame(c, KEY_pool_gunicorn, 0, err,
+				    "workers is %" PRId64
+				    " for gunicorn; allowed: 1 to %d",
+				    workers, WORKERS_MAX);
 	if (l->workers == 0)
-		l->workers = (unsigned)number_of(o, "workers", 1);
+		l->workers = (unsigned)workers;
 	if (!c->where[KEY_pool_backlog])
 		l->backlog = (int)number_of(o, "backlog", l->backlog);
 	if (!c->where[KEY_pool_socket_mode])
