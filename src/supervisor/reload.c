@@ -277,6 +277,14 @@ static int commit(struct supervisor *s)
 	return 0;
 }
 
+/* Until the first worker is ready we start, whatever is read again meanwhile: that it is will be
+ * announce_first_ready()'s word. */
+static void tell_ready(const struct supervisor *s)
+{
+	if (s->phase == PHASE_RUNNING)
+		record_notify_manager("READY=1");
+}
+
 static void refuse(struct supervisor *s, const char *why)
 {
 	char text[1200];
@@ -285,7 +293,7 @@ static void refuse(struct supervisor *s, const char *why)
 		       why);
 	journal_config(false, text);
 	reload_forget(s, /* wait= */ false);
-	record_notify_manager("READY=1");
+	tell_ready(s);
 	supervisor_wake(s);
 }
 
@@ -313,7 +321,7 @@ void reload_done(struct supervisor *s, const char *error)
 		"reloading",
 		"Reloading: the workers of %s are replaced one by one; %u are wanted",
 		s->config->pool_name, s->target);
-	record_notify_manager("READY=1");
+	tell_ready(s);
 }
 
 /* The configuration is known to be good. Its code is tried next, where there is a template. */
@@ -393,7 +401,9 @@ void reload_now(struct supervisor *s)
 
 	if (s->phase != PHASE_STARTING && s->phase != PHASE_RUNNING)
 		return;
-	record_notify_manager("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, time_now_usec());
+	if (s->phase == PHASE_RUNNING)
+		record_notify_manager("RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+				      time_now_usec());
 	/* A reload on a reload: the newest configuration wins. */
 	reload_forget(s, /* wait= */ false);
 	r = begin(s);

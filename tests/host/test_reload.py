@@ -6,7 +6,7 @@ import signal
 import socket
 import unittest
 
-from pools import ECHO, Case, Load, children, get, until
+from pools import DEADLINE_SEC, ECHO, Case, Load, children, get, until
 
 QUICK = ("restart.min-gap=10ms", "restart.min-gap-floor=10ms", "restart.surge=always")
 PRELOADS = ("none", "server", "app")
@@ -64,6 +64,53 @@ class Gunicorn(Reload):
                 self.assertEqual(load.failures, [])
                 self.assertEqual(pool.stop(), 0)
                 self.assert_left_nothing(pool)
+
+    def test_no_worker_at_all(self):
+        """As cpu_count() // 2 has it on one processor: it would take all of them away."""
+        self.conf("bind = '127.0.0.1:0'\nworkers = 1\n")
+        pool = self.configured().wait_ready(1)
+        old = pool.workers()
+        self.conf("bind = '127.0.0.1:0'\nworkers = 1 // 2\n")
+        pool.ctl("reload")
+        self.assertIn("workers is 0", pool.wait("config", accepted=0)["MESSAGE"])
+        self.assertEqual(pool.workers(), old)
+        self.assertEqual(pool.stop(), 0)
+
+    def test_a_file_that_leaves_a_process_behind(self):
+        """It has the output that gunicorn's settings are read from, and keeps nobody waiting."""
+        self.conf("import os, signal\nbind = '127.0.0.1:0'\n"
+                  f"if not os.path.exists({self.path('pid')!r}):\n"
+                  "    if (pid := os.fork()) == 0:\n        signal.pause()\n"
+                  f"    with open({self.path('pid')!r}, 'w') as file:\n"
+                  "        file.write(str(pid))\n")
+        pool = self.configured(sets=("restart.boot-timeout=10s",))
+        with open(until(lambda: os.path.exists(self.path("pid")) and self.path("pid"),
+                        "it is left behind"), encoding="ascii") as file:
+            left = self.watch(until(file.read, "its pid"))
+        pool.wait_ready(1)
+        left.kill()  # our log is its too
+        self.assertEqual(pool.stop(), 0)
+
+    def test_while_it_starts(self):
+        """READY=1 is for the first worker that is, not for a reload that is through before."""
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(self.path("manager"))
+            manager.settimeout(DEADLINE_SEC)
+            pool = self.echo("ready", f"hold={fifo}",
+                             environment={"NOTIFY_SOCKET": self.path("manager")},
+                             sets=("restart.ready-after=30m", "restart.boot-timeout=1h"))
+            pool.wait("start")
+            pool.ctl("reload")
+            pool.wait("pool", state="reloading")
+            with open(fifo, "w", encoding="ascii"):
+                pool.wait("pool", state="ready")
+            self.assertEqual(pool.stop(signal.SIGINT), 0)
+            words = []
+            while "STOPPING=1" not in words:
+                words += manager.recv(4096).decode().split("\n")
+        self.assertEqual([word for word in words if word in ("READY=1", "RELOADING=1")], ["READY=1"])
 
     def test_worker_count_of_the_environment(self):
         ini = "[pool]\ngunicorn = %s light:app\nbind = 127.0.0.1:0\nenv = %s\n" \
