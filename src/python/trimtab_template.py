@@ -28,6 +28,7 @@ import errno
 import fcntl
 import gc
 import importlib
+import logging
 import os
 import signal
 import stat
@@ -240,6 +241,7 @@ def serve_forks(supervisor, app, log, master, listeners):
         number, *names = rest
         named = dict(zip(names, fds))
         flush_output()
+        follow_rotated_logs(log)
         try:
             pid, other = fork_twice(named)
         except OSError as error:
@@ -271,6 +273,27 @@ def flush_output():
         with contextlib.suppress(AttributeError, OSError, ValueError):  # none, broken, closed
             stream.flush()
     LIBC.fflush(None)
+
+
+def follow_rotated_logs(log):
+    """Open anew what has another file in its place. Workers do so at SIGUSR1, which their successors
+    will never have seen."""
+    loggers = (logging.root, *logging.root.manager.loggerDict.values())
+    handlers = [handler for logger in loggers for handler in getattr(logger, "handlers", ())]
+    if any(isinstance(handler, logging.FileHandler) and is_rotated(handler) for handler in handlers):
+        try:
+            log.reopen_files()
+        except Exception:
+            traceback.print_exc()
+
+
+def is_rotated(handler):
+    """Not while there is none: whoever rotates it is about to make it."""
+    try:
+        return not os.path.samestat(os.stat(handler.baseFilename),
+                                    os.fstat(handler.stream.fileno()))
+    except (AttributeError, OSError, ValueError):  # not open, gone, closed
+        return False
 
 
 def fork_twice(named):

@@ -158,6 +158,21 @@ class Template(Case):
         self.assertEqual(pool.stop(), 0)
         self.assertNotIn("said by", pool.log(999))
 
+    def test_a_log_that_was_rotated_is_followed_by_workers_to_come(self):
+        self.write("app.py", GOOD)
+        log = self.path("access.log")
+        pool = self.start("-w", "1", "--access-logfile", log, sets=["pool.preload=server"])
+        old = self.serving(pool, 1)[1]
+        os.rename(log, log + ".1")
+        pool.send(signal.SIGUSR1)
+        until(lambda: os.path.exists(log), "the worker opens it anew")
+        pool.ctl("recycle", "1")
+        pool.wait("exit", pid=old)
+        self.assertEqual(pool.get("/after").status, 200)
+        self.assertEqual(pool.stop(), 0)
+        with open(log, encoding="utf-8") as file:
+            self.assertIn("/after", file.read())
+
     def test_multiprocessing_starts_processes_anew(self):
         self.write("app.py", MULTIPROCESSING)
         pool = self.start("-w", "1", sets=["pool.preload=server"])
