@@ -13,6 +13,7 @@
 Every figure comes in pairs and as a ratio: the machine is shared, and only the ratio travels.
 """
 import argparse
+import atexit
 import collections
 import http.client
 import json
@@ -45,6 +46,7 @@ class Server:
         self.port = port
         self.log = open(folder / (name + ".log"), "w")
         self.process = subprocess.Popen(command, cwd=folder, stdout=self.log, stderr=self.log)
+        atexit.register(self.stop)  # whatever goes wrong, nothing is left behind
         self.wait_until(lambda: self.answer() is not None)
 
     def wait_until(self, true, seconds=60):
@@ -83,8 +85,9 @@ class Server:
         return total
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
 
 
 def free_port():
