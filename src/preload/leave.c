@@ -1,7 +1,7 @@
 /* Owns a thread-specific key whose destructor runs when the main thread calls pthread_exit(3);
  * exit(3) and a return from main do not run it. The destructor starts an ordinary thread, which
- * polls until none but the helper and itself are left, and then ends the process as the last
- * thread would have.
+ * polls, ever more rarely, until none but the helper and itself are left, and then ends the process
+ * as the last thread would have.
  *
  * That is not the helper's business: it must run exit handlers of the application, on a stack of
  * their usual size and with the application's descriptors, which the helper gives up. */
@@ -21,18 +21,28 @@ static pid_t pid;
 static sigset_t main_mask;
 static atomic_uint n_ours;
 
+/* Other threads of the application may go on for as long as it lives. */
 enum {
-	POLL_MSEC = 20,
+	FIRST_PAUSE_MSEC = 20,
+	LAST_PAUSE_MSEC = 1280,
 };
 
 static void *wait_and_exit(void *unused)
 {
-	const struct timespec pause = { .tv_nsec = POLL_MSEC * 1000000L };
+	long msec = FIRST_PAUSE_MSEC;
 
 	(void)unused;
 	/* Left: the main thread as a zombie, ours, and this one. */
-	while (!self_main_ended(2 + atomic_load(&n_ours)))
+	while (!self_main_ended(2 + atomic_load(&n_ours))) {
+		const struct timespec pause = {
+			.tv_sec = msec / 1000,
+			.tv_nsec = msec % 1000 * 1000000L,
+		};
+
 		(void)nanosleep(&pause, NULL);
+		if (msec < LAST_PAUSE_MSEC)
+			msec *= 2;
+	}
 	(void)pthread_sigmask(SIG_SETMASK, &main_mask, NULL);
 	exit(EXIT_SUCCESS); /* as glibc's and musl's last thread does */
 }

@@ -106,7 +106,8 @@ uint64_t self_rss_bytes(void)
 	char text[128];
 	uint64_t pages = 0;
 
-	if (self_read_file("/proc/self/statm", text, sizeof text) < 0 ||
+	/* Not /proc/self, which has no memory any more once the main thread has left. */
+	if (self_read_file("/proc/thread-self/statm", text, sizeof text) < 0 ||
 	    !self_parse_statm_resident(text, &pages))
 		return 0;
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);

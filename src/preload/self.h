@@ -9,7 +9,7 @@
 /* CLOCK_MONOTONIC now. */
 uint64_t self_now_nsec(void);
 
-/* Resident set from /proc/self/statm: about 5 us. 0 when it cannot be read. */
+/* Resident set from /proc/thread-self/statm: about 5 us. 0 when it cannot be read. */
 uint64_t self_rss_bytes(void);
 
 /* Start of this process in clock ticks since boot, field 22 of /proc/self/stat. Together with

@@ -1,6 +1,7 @@
 /* A program to preload the library into. It obeys lines from its standard input and answers
  * each with one line, so a test always knows where it stands. Its own state is as plain as
  * possible: one thread, default dispositions, until a line asks for something else. */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -35,10 +36,10 @@ static const char *program;
 static atomic_long n_signals;
 static void *blocks[N_BLOCKS];
 
-static unsigned long status_number(const char *key)
+static unsigned long number_in(const char *path, const char *key)
 {
 	char line[256];
-	FILE *f = fopen("/proc/self/status", "re");
+	FILE *f = fopen(path, "re");
 	unsigned long value = 0;
 
 	while (f && fgets(line, sizeof line, f))
@@ -47,6 +48,30 @@ static unsigned long status_number(const char *key)
 	if (f)
 		(void)fclose(f);
 	return value;
+}
+
+static unsigned long status_number(const char *key)
+{
+	return number_in("/proc/self/status", key);
+}
+
+/* How often all other threads have slept. */
+static unsigned long sleeps_of_others(void)
+{
+	DIR *directory = opendir("/proc/self/task");
+	struct dirent *entry;
+	unsigned long n = 0;
+	char path[512];
+
+	while (directory && (entry = readdir(directory))) {
+		(void)snprintf(path, sizeof path, "/proc/self/task/%s/status",
+			       entry->d_name);
+		if (entry->d_name[0] != '.' && atoi(entry->d_name) != gettid())
+			n += number_in(path, "voluntary_ctxt_switches");
+	}
+	if (directory)
+		(void)closedir(directory);
+	return n;
 }
 
 static int page_is_mapped(void)
@@ -354,6 +379,18 @@ static void say_goodbye(void)
 	(void)fflush(stdout);
 }
 
+static void obey_lines(void);
+
+/* In the place of the main thread, which has left. */
+static void *obey_on(void *unused)
+{
+	(void)unused;
+	printf("0\n");
+	(void)fflush(stdout);
+	obey_lines();
+	return NULL;
+}
+
 /* Returns the answer. Lines that do not come back answer through what follows. */
 static long obey(const char *line)
 {
@@ -423,6 +460,12 @@ static long obey(const char *line)
 		start(end_soon, NULL);
 		pthread_exit(NULL);
 	}
+	if (strcmp(line, "leave-main-thread") == 0) {
+		start(obey_on, NULL);
+		pthread_exit(NULL);
+	}
+	if (strcmp(line, "sleeps") == 0)
+		return (long)sleeps_of_others();
 	if (strncmp(line, "exec ", 5) == 0) {
 		(void)execl(line + 5, line + 5, (char *)NULL);
 		return -errno;
@@ -430,10 +473,20 @@ static long obey(const char *line)
 	return -1;
 }
 
+static void obey_lines(void)
+{
+	char line[4096];
+
+	while (fgets(line, sizeof line, stdin)) {
+		line[strcspn(line, "\n")] = '\0';
+		printf("%ld\n", obey(line));
+		(void)fflush(stdout);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	int errno_at_start = errno;
-	char line[4096];
 
 	program = argv[0];
 	if (argc > 1 && strcmp(argv[1], "presence") == 0)
@@ -442,10 +495,6 @@ int main(int argc, char **argv)
 		return errno_at_start;
 	/* Line by line from the kernel too: what follows may be for the program we become. */
 	(void)setvbuf(stdin, NULL, _IONBF, 0);
-	while (fgets(line, sizeof line, stdin)) {
-		line[strcspn(line, "\n")] = '\0';
-		printf("%ld\n", obey(line));
-		(void)fflush(stdout);
-	}
+	obey_lines();
 	return 0;
 }

@@ -219,6 +219,25 @@ Test(life, process_ends_after_its_last_own_thread)
 	driver_stop(&driver);
 }
 
+/* It may live on without its main thread, and nobody may wake for it all the time. */
+Test(life, process_without_its_main_thread_sleeps)
+{
+	struct driver driver = start(&(struct driver_setup){ 0 });
+	long before;
+
+	cr_assert(driver_await_hello(&driver));
+	cr_assert_eq(driver_ask(&driver, "leave-main-thread"), 0);
+	before = driver_ask(&driver, "sleeps");
+	for (int i = 0; i < 10; i++) /* of 300 ms, in which nothing is to happen */
+		cr_assert_eq(driver_ask(&driver, "wait"), 1);
+	cr_assert_lt(driver_ask(&driver, "sleeps") - before, 20);
+	assert_serves(&driver);
+	close(driver.in_fd);
+	driver.in_fd = -1;
+	cr_assert_eq(driver_await_end(&driver), 0);
+	driver_stop(&driver);
+}
+
 Test(life, process_returns_from_main_while_asked)
 {
 	for (int i = 0; i < 50; i++) {
