@@ -14,9 +14,13 @@
 
 #include "trimtab/control.h"
 #include "util/cleanup.h"
+#include "util/time.h"
 #include "util/unix.h"
 
-enum { MAX_CLIENTS = 32 };
+enum {
+	MAX_CLIENTS = 32,
+	CALLERS_PER_SEC = 10000,
+};
 
 struct control_client {
 	struct control_server *server;
@@ -320,6 +324,9 @@ int control_resume(sd_event *event, const char *path, int fd,
 	}
 	/* Operators may wait; the workers' events may not. */
 	(void)sd_event_source_set_priority(server->source, SD_EVENT_PRIORITY_NORMAL + 10);
+	/* Without a descriptor to spare, a caller stays in the queue: no reason to spin. */
+	(void)sd_event_source_set_ratelimit(server->source, USEC_PER_SEC,
+					    CALLERS_PER_SEC);
 	*ret = server;
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* Pressure bells. Listeners are worker processes or their children: what they send is read and
- * thrown away, and more than a few connections are refused. */
+ * thrown away, more than a few connections are refused, and neither keeps the loop from anything
+ * else. */
 #include "process/bell.h"
 
 #include <errno.h>
@@ -11,9 +12,16 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/time.h"
 #include "util/unix.h"
 
-enum { MAX_LISTENERS = 8 };
+enum {
+	MAX_LISTENERS = 8,
+	CALLERS_PER_SEC = 100,
+};
+
+/* Behind everything else that a loop may have to do: nothing that they say means anything. */
+#define PRIORITY_BELL (SD_EVENT_PRIORITY_IDLE + 200)
 
 struct listener {
 	struct bell *bell;
@@ -72,6 +80,7 @@ int bell_adopt(struct bell *bell, int fd)
 				    l);
 		if (r < 0)
 			return r;
+		(void)sd_event_source_set_priority(l->source, PRIORITY_BELL);
 		l->fd = TAKE_FD(peer);
 		return 0;
 	}
@@ -109,6 +118,9 @@ int bell_resume(sd_event *event, const char *path, int fd, struct bell **ret)
 		(void)bell_free(bell);
 		return r;
 	}
+	/* Without a descriptor to spare, a caller stays in the queue and would be heard of for ever. */
+	(void)sd_event_source_set_ratelimit(bell->source, USEC_PER_SEC, CALLERS_PER_SEC);
+	(void)sd_event_source_set_priority(bell->source, PRIORITY_BELL);
 	*ret = bell;
 	return 0;
 }

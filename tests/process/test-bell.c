@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -134,6 +135,69 @@ Test(bell, what_listeners_say_is_thrown_away)
 }
 
 /* systemd's sd_event_add_memory_pressure() may shut down what it never writes to. */
+static int on_other(sd_event_source *source, void *userdata)
+{
+	(void)source;
+	*(bool *)userdata = true;
+	return 0;
+}
+
+/* The plan's step comes after everything else; it must come. */
+static void check_others_turn(void)
+{
+	sd_event_source *other = NULL;
+	bool came = false;
+
+	cr_assert_geq(sd_event_add_defer(event, &other, on_other, &came), 0);
+	cr_assert_geq(sd_event_source_set_priority(other, SD_EVENT_PRIORITY_NORMAL + 5),
+		      0);
+	for (unsigned i = 0; i < 200 && !came; i++)
+		(void)sd_event_run(event, 0);
+	cr_assert(came, "the bell has every turn");
+	sd_event_source_disable_unref(other);
+}
+
+Test(bell, a_listener_that_talks_delays_nobody)
+{
+	static const char words[4096] = { 0 };
+	int fd = listener(), room = 1 << 20;
+	size_t said = 0;
+	ssize_t n;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	while ((n = send(fd, words, sizeof(words), MSG_DONTWAIT)) > 0)
+		said += (size_t)n;
+	cr_assert_gt(said, 200 * 256, "no more than is read in that many turns");
+	check_others_turn();
+	(void)close(fd);
+}
+
+/* A caller that cannot be accepted stays where it is. */
+Test(bell, without_a_descriptor_the_loop_does_not_spin)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	auto_close int fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct rlimit limit, low;
+	int spare[64];
+	size_t n = 0;
+
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0, "%m");
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = 32;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while (n < ELEMENTS(spare) && (spare[n] = fcntl(fd, F_DUPFD_CLOEXEC, 0)) >= 0)
+		n++;
+	cr_assert_lt(n, ELEMENTS(spare));
+	(void)turn();
+	cr_assert_not(bell_is_heard(bell));
+	while (n > 0)
+		(void)close(spare[--n]);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 Test(bell, a_half_closed_listener_does_not_spin)
 {
 	auto_close int a = listener();
