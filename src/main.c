@@ -1,9 +1,11 @@
 /* trimtab: the command. Parses, resolves, and hands over to the supervisor; all that can be wrong
  * with what the operator typed is said here, in one line, before anything is started. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "arguments.h"
 #include "config/describe.h"
@@ -129,12 +131,26 @@ static int run(const struct arguments *a)
 	return r;
 }
 
+/* Whoever starts us may have closed them: what is opened first would be taken for the log. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct config_error err = { "" };
 	struct arguments a;
-	int r = arguments_parse(argc, argv, &a, &err);
+	int r;
 
+	fill_standard_descriptors();
+	r = arguments_parse(argc, argv, &a, &err);
 	if (r != 0)
 		return fail(r, &err);
 	switch (a.mode) {

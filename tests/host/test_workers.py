@@ -10,7 +10,8 @@ import socket
 import subprocess
 import unittest
 
-from pools import CTL, ECHO, Case, Load, children, stat_fields, until, zombies_of
+from pools import (CTL, ECHO, Case, Load, children, descriptors, stat_fields, until,
+                   zombies_of)
 
 QUICK = ("restart.min-gap=10ms", "restart.min-gap-floor=10ms")
 
@@ -73,6 +74,15 @@ class Readiness(Case):
                 stranger.sendto(text, os.path.join(pool.runtime, f"{pool.name}.d", "notify"))
         self.assertEqual(pool.status()["workers"][0]["state"], "booting")
         self.assertEqual(pool.find("ready"), [])
+
+
+class Descriptors(Case):
+    def test_started_without_the_standard_ones(self):
+        """Nothing of the pool's may take their places: they are read, written and handed on."""
+        pool = self.echo("ready", launcher=("sh", "-c", 'exec "$@" <&- >&-', "sh")).wait_ready()
+        own = descriptors(pool.pid)
+        self.assertEqual((own[0], own[1]), ("/dev/null", "/dev/null"))
+        self.assertEqual(pool.stop(), 0)
 
 
 class FirstStart(Case):
