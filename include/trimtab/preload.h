@@ -28,6 +28,11 @@
  * one datagram to NOTIFY_SOCKET. Fields below `done` are stable while done == request. A request
  * made while another is served is served next; several such are one.
  *
+ * A datagram may be lost: in a full queue, or where the worker is a user by now who cannot reach the
+ * socket. So the supervisor finds a hello in `state` and `helper_tid` too, and an answer in `done`.
+ * A signal may come without its value, where RLIMIT_SIGPENDING is used up: the helper takes one from
+ * nobody for the supervisor's if there is a request that had none yet.
+ *
  * Datagrams (sd_notify(3) format, one variable a message):
  *   X_TRIMTAB=hello    the helper waits; page->state is TRIMTAB_STATE_READY
  *   X_TRIMTAB=done     a request was served
