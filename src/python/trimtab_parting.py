@@ -101,6 +101,7 @@ class Threads(Parting):
 
     def asked(self, leave):
         self._leave = leave
+        self._worker.max_keepalived = 0
         self._wake()
         return True
 
@@ -126,7 +127,6 @@ class Threads(Parting):
 
     def _shut_out(self):
         worker = self._worker
-        worker.max_keepalived = 0
         if hasattr(worker, "set_accept_enabled"):
             worker.worker_connections = 0  # as of gunicorn 24 the loop then stops accepting
             return

@@ -271,12 +271,14 @@ class Trimtab(Server):
 
 
 class Gunicorn(Server):
+    program = (sys.executable, "-m", "gunicorn")
+
     def __init__(self, trial, arguments, python_path=None, environment=None, cwd=None,
                  sets=(), launcher=(), **popen):
         super().__init__(trial, python_path)
         self.environment.update(environment or {})
         self.process = subprocess.Popen(
-            [*launcher, sys.executable, "-m", "gunicorn", *arguments], cwd=cwd or trial.directory,
+            [*launcher, *self.program, *arguments], cwd=cwd or trial.directory,
             env=clean_environment(**self.environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, **popen)
         self.pid = self.process.pid

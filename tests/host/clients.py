@@ -76,6 +76,10 @@ class Client:
             self.close()
         return word
 
+    def connect(self):
+        """Before it is asked for anything: OSError where that fails."""
+        self._connection.connect()
+
     def close(self):
         self._connection.close()
 

@@ -186,13 +186,12 @@ class KeepingAlive(ServingAll):
         keeper = self.keeper(worker)
         keeper.request("GET", "/hold")
         worker.wait_at(gate)
-        worker.kill(signal.SIGTERM)
-        worker.wait_for("STOPPING", "1")
+        worker.kill(signal.SIGTERM)  # which may be heard of after that request: see test_drains
         gate.open()
         response = keeper.getresponse()
         response.read()
-        if not response.will_close:
-            self.assertEqual(self.ask(keeper).getheader("Connection"), "close")
+        while not response.will_close:
+            response = self.ask(keeper)
         self.assertEqual(worker.wait_exit(), 0)
 
     def test_a_quick_stop_waits_for_nobody(self):
