@@ -26,6 +26,20 @@ static bool parse_count(const char *text, uint64_t *ret)
 	return true;
 }
 
+static enum notify_hazard parse_hazard(const char *text)
+{
+	static const char *const words[] = {
+		[HAZARD_THREADS] = "threads",
+		[HAZARD_CONNECTIONS] = "connections",
+		[HAZARD_EVENT_LOOPS] = "event-loops",
+	};
+
+	for (size_t i = HAZARD_THREADS; i < ELEMENTS(words); i++)
+		if (strcmp(text, words[i]) == 0)
+			return (enum notify_hazard)i;
+	return HAZARD_NONE;
+}
+
 static void note(struct notify *n, const char *key, const char *value)
 {
 	if (strcmp(key, "READY") == 0)
@@ -49,6 +63,8 @@ static void note(struct notify *n, const char *key, const char *value)
 		n->stays = strcmp(value, "1") == 0;
 	else if (strcmp(key, "X_TRIMTAB_REQUESTS") == 0)
 		n->counted = parse_count(value, &n->n_requests);
+	else if (strcmp(key, "X_TRIMTAB_HAZARD") == 0)
+		n->hazard = parse_hazard(value);
 }
 
 void notify_parse(char *text, struct notify *ret)
@@ -64,6 +80,15 @@ void notify_parse(char *text, struct notify *ret)
 		*equals = '\0';
 		note(ret, line, equals + 1);
 	}
+}
+
+void notify_copy_text(char *to, size_t size, const char *text)
+{
+	size_t n = 0;
+
+	for (; text[n] && n + 1 < size; n++)
+		to[n] = (unsigned char)text[n] < ' ' || text[n] == 127 ? '?' : text[n];
+	to[n] = '\0';
 }
 
 int notify_open(const char *path, uid_t uid, gid_t gid)

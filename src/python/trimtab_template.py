@@ -134,17 +134,25 @@ def report(error):
 def warn_of_what_no_fork_survives():
     """An application that opened these while it was imported breaks in workers, later."""
     others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-    if others:
-        warn("threads started while loading do not exist in workers: %s; start them in "
-             "post_fork or post_worker_init" % ", ".join(others))
-    peers = connected_sockets()
-    if peers:
-        warn("connections opened while loading are shared by all workers: %s; open them in "
-             "post_fork or at the first request" % ", ".join(peers))
+    hazards = (("threads", others), ("connections", connected_sockets()),
+               ("event-loops", event_loops()))
+    for kind, found in hazards:
+        if found:
+            notifier = adapter.Notifier(os.environ.get("NOTIFY_SOCKET", ""))
+            notifier.tell_surely("X_TRIMTAB_HAZARD=" + kind,
+                                 adapter.status_line(", ".join(found)))
 
 
-def warn(text):
-    print("trimtab template: " + text, file=sys.stderr, flush=True)
+def event_loops():
+    """asyncio's and uvloop's that are not closed. By their types: an object's own word for its
+    class may be code of the application's."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return []
+    found = [thing for thing in gc.get_objects()
+             if issubclass(type(thing), asyncio.AbstractEventLoop)]
+    return ["%s.%s" % (type(loop).__module__, type(loop).__qualname__) for loop in found
+            if not loop.is_closed()]
 
 
 def connected_sockets():
@@ -156,7 +164,7 @@ def connected_sockets():
             if fd <= own or not os.readlink("/proc/self/fd/" + name).startswith("socket:"):
                 continue
             with Socket(fileno=os.dup(fd)) as peer:
-                peers.append(str(peer.getpeername()))
+                peers.append(str(peer.getpeername()) or "a socket without a name")
         except OSError:
             continue  # gone, or not connected
     return peers

@@ -427,6 +427,16 @@ void journal_infeasible(const struct journal_infeasible *i)
 	record_commit(r);
 }
 
+void journal_hazard(pid_t template, const char *kind, const char *says, const char *names)
+{
+	struct record *r = record_begin(EVENT_HAZARD, LOG_WARNING, "%s: %s", says, names);
+
+	record_add(r, "TRIMTAB_PID=%d", (int)template);
+	record_add(r, "TRIMTAB_STATE=%s", kind);
+	record_add(r, "TRIMTAB_NAMES=%s", names);
+	record_commit(r);
+}
+
 void journal_problem(unsigned worker, int error, const char *format, ...)
 {
 	char text[512], why[128] = "";

@@ -165,6 +165,11 @@ void journal_config(bool accepted, const char *text);
 /* Settings contradict each other, or what was learned of the workers. */
 void journal_infeasible(const struct journal_infeasible *i);
 
+/* The application, as a template loaded it, has what no fork survives. kind: "threads",
+ * "connections", "event-loops"; says: what becomes of them in workers. */
+void journal_hazard(pid_t template, const char *kind, const char *says,
+		    const char *names);
+
 /* Something failed that the pool survives. error: negative errno, or 0. worker: 0 for none. */
 void journal_problem(unsigned worker, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

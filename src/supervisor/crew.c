@@ -627,21 +627,10 @@ struct worker *worker_of_pid(struct supervisor *s, pid_t pid)
 	return NULL;
 }
 
-/* Copies what a worker says of itself, without anything that could disturb a terminal. */
-static void take_status(struct worker *w, const char *text)
-{
-	size_t n = 0;
-
-	for (; text[n] && n + 1 < sizeof(w->status); n++)
-		w->status[n] =
-			(unsigned char)text[n] < ' ' || text[n] == 127 ? '?' : text[n];
-	w->status[n] = '\0';
-}
-
 static void hear(struct worker *w, const struct notify *n)
 {
 	if (n->status)
-		take_status(w, n->status);
+		notify_copy_text(w->status, sizeof(w->status), n->status);
 	if (n->counted) {
 		w->counted = true;
 		w->n_requests = n->n_requests;
@@ -690,11 +679,12 @@ int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 			continue;
 		if (r < 0)
 			break;
-		w = worker_of_pid(s, pid);
-		if (!w)
-			continue; /* a stranger, or a worker that has just been reaped */
 		notify_parse(text, &n);
-		hear(w, &n);
+		if (template_heard(s, pid, &n))
+			continue;
+		w = worker_of_pid(s, pid);
+		if (w) /* else a stranger, or a worker that has just been reaped */
+			hear(w, &n);
 	}
 	/* A worker that says more than we can hear would have nothing else come to its turn. */
 	(void)sd_event_source_set_priority(

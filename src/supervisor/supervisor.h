@@ -133,18 +133,21 @@ struct slot {
 
 enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_EMPTYING, PHASE_STOPPING };
 
+struct notify;
+
 /* The process that forks workers, while there is one (preload = server or app). */
 struct template
 {
 	struct supervisor *supervisor;
 	pid_t pid;
-	int pidfd, fd;	 /* fd: our end of its socket */
-	bool ready;	 /* it can fork now */
-	bool served;	 /* it could, once */
-	bool ended;	 /* it was told that there are no workers any more */
-	bool aborted;	 /* it hangs, and was asked where */
-	bool warm;	 /* a worker forked it: */
-	unsigned origin; /* that worker's slot */
+	int pidfd, fd;	  /* fd: our end of its socket */
+	bool ready;	  /* it can fork now */
+	bool served;	  /* it could, once */
+	bool ended;	  /* it was told that there are no workers any more */
+	bool aborted;	  /* it hangs, and was asked where */
+	unsigned hazards; /* bits of enum notify_hazard that were told of it */
+	bool warm;	  /* a worker forked it: */
+	unsigned origin;  /* that worker's slot */
 	pid_t origin_pid;
 	struct spawn_report *report;
 	usec_t started_usec;
@@ -433,6 +436,8 @@ int template_start(struct supervisor *s);
 bool template_is_awaited(const struct supervisor *s);
 /* Asks it for this worker. 0, or -errno: the worker is to be executed instead. */
 int template_fork(struct worker *w);
+/* A message to the notification socket. Returns whether a template, or its successor, sent it. */
+bool template_heard(struct supervisor *s, pid_t pid, const struct notify *n);
 /* It does not make a worker that it was asked for: it is aborted, and killed when that does not help.
  * The worker ends with it. */
 void template_give_up(struct supervisor *s);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "process/environment.h"
+#include "process/notify.h"
 #include "process/spawn.h"
 #include "process/template.h"
 #include "report/journal.h"
@@ -86,6 +87,45 @@ void template_give_up(struct supervisor *s)
 		return;
 	t->ready = false; /* workers are executed meanwhile */
 	(void)on_patience_over(NULL, 0, t);
+}
+
+/* ---- what no fork survives ---- */
+
+/* Each kind once a template, however often it says so: what the application does while it is loaded
+ * decides what is sent, and a record is not to be had for a message. */
+static void tell_of_hazard(struct template *t, const struct notify *n)
+{
+	static const struct {
+		const char *kind, *says;
+	} hazards[] = {
+		[HAZARD_THREADS] = { "threads",
+				     "Threads that were started while the application was "
+				     "loaded do not exist in workers" },
+		[HAZARD_CONNECTIONS] = { "connections",
+					 "Connections that were opened while the application "
+					 "was loaded are shared by all workers" },
+		[HAZARD_EVENT_LOOPS] = { "event-loops",
+					 "Event loops that were made while the application "
+					 "was loaded are shared by all workers" },
+	};
+	char names[256];
+
+	if (n->hazard == HAZARD_NONE || !n->status || t->hazards & 1U << n->hazard)
+		return;
+	t->hazards |= 1U << n->hazard;
+	notify_copy_text(names, sizeof(names), n->status);
+	journal_hazard(t->pid, hazards[n->hazard].kind, hazards[n->hazard].says, names);
+}
+
+bool template_heard(struct supervisor *s, pid_t pid, const struct notify *n)
+{
+	struct template *t = s->template && s->template->pid == pid	? s->template
+			     : s->successor && s->successor->pid == pid ? s->successor
+									: NULL;
+
+	if (t)
+		tell_of_hazard(t, n);
+	return t != NULL;
 }
 
 /* ---- answers ---- */

@@ -23,6 +23,16 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(child.exitcode).encode()]
 """
+HAZARDOUS = GOOD + """
+import asyncio, socket, threading
+never = threading.Event()
+threading.Thread(target=never.wait, name="the\\x1bpoller", daemon=True).start()
+peer, other = socket.socketpair(), socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(other.getsockname())
+loop = asyncio.new_event_loop()
+closed = asyncio.new_event_loop()
+closed.close()
+"""
 
 
 def private_kib(pids):
@@ -195,6 +205,62 @@ class Template(Case):
         done = json.loads(pool.ctl("--json", "trim", fat["worker"]).stdout)
         self.assertLess(done["after_bytes"] * 2, done["before_bytes"])
         self.assertEqual(pool.workers(), pids)
+
+    def hazards(self, pool):
+        return {record["TRIMTAB_STATE"]: record for record in pool.find("hazard")}
+
+    def test_what_no_fork_survives_is_named_once_for_each_template(self):
+        self.write("app.py", HAZARDOUS)
+        pool = self.start("-w", "2", "--preload")
+        self.serving(pool, 2)
+        pool.wait("hazard", count=3)
+        found = self.hazards(pool)
+        self.assertEqual(sorted(found), ["connections", "event-loops", "threads"])
+        self.assertEqual(found["threads"]["TRIMTAB_NAMES"], "the?poller")
+        self.assertIn("127.0.0.1", found["connections"]["TRIMTAB_NAMES"])
+        self.assertEqual(found["event-loops"]["TRIMTAB_NAMES"].count(","), 0)
+        self.assertIn("EventLoop", found["event-loops"]["TRIMTAB_NAMES"])
+        template = found["threads"]["TRIMTAB_PID"]
+        self.assertNotIn(int(template), pool.workers().values())
+        mark = pool.mark()
+        pool.send(signal.SIGHUP)
+        pool.wait("hazard", count=3, since=mark)
+        pool.wait("exit", count=2, since=mark)
+        self.assertEqual(len(pool.find("hazard")), 6)
+        self.assertNotEqual(self.hazards(pool)["threads"]["TRIMTAB_PID"], template)
+
+    def test_hazards_are_told_of_once_however_often_they_are_said(self):
+        self.write("app.py", GOOD + """
+import socket
+supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+supervisor.connect(os.environ["NOTIFY_SOCKET"])
+for _ in range(50):
+    supervisor.send(b"X_TRIMTAB_HAZARD=threads\\nSTATUS=" + b"x" * 3000)
+    supervisor.send(b"X_TRIMTAB_HAZARD=nonsense\\nSTATUS=x")
+    supervisor.send(b"X_TRIMTAB_HAZARD=threads")
+    supervisor.send(b"READY=1\\nX_TRIMTAB=done")
+supervisor.close()
+""")
+        pool = self.start("-w", "1", "--preload")
+        self.serving(pool, 1)
+        record, = pool.find("hazard")
+        self.assertEqual(record["TRIMTAB_NAMES"], "x" * 255)
+
+    def test_a_worker_cannot_speak_of_hazards(self):
+        self.write("app.py", """
+import os, socket
+def app(environ, start_response):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.connect(os.environ["NOTIFY_SOCKET"])
+        supervisor.send(b"X_TRIMTAB_HAZARD=threads\\nSTATUS=mine")
+    start_response("200 OK", [])
+    return [b"said"]
+""")
+        pool = self.start("-w", "1", "--preload")
+        self.serving(pool, 1)
+        self.assertEqual(pool.get().text, "said")
+        until(lambda: pool.status()["workers"][0]["status"] == "mine", "it is heard")
+        self.assertEqual(pool.find("hazard"), [])
 
 
 if __name__ == "__main__":

@@ -71,6 +71,28 @@ Test(notify_parse, each_word)
 	cr_assert_str_eq(parsed("STATUS=serving").status, "serving");
 }
 
+Test(notify_parse, hazards)
+{
+	cr_assert_eq(parsed("X_TRIMTAB_HAZARD=threads").hazard, HAZARD_THREADS);
+	cr_assert_eq(parsed("X_TRIMTAB_HAZARD=connections").hazard, HAZARD_CONNECTIONS);
+	cr_assert_eq(parsed("X_TRIMTAB_HAZARD=event-loops").hazard, HAZARD_EVENT_LOOPS);
+	cr_assert_eq(parsed("X_TRIMTAB_HAZARD=").hazard, HAZARD_NONE);
+	cr_assert_eq(parsed("X_TRIMTAB_HAZARD=4").hazard, HAZARD_NONE);
+	cr_assert_eq(parsed("READY=1").hazard, HAZARD_NONE);
+}
+
+Test(notify_copy_text, is_cut_and_harmless)
+{
+	char to[6] = "xxxxx";
+
+	notify_copy_text(to, sizeof(to), "a\033b\177");
+	cr_assert_str_eq(to, "a?b?");
+	notify_copy_text(to, sizeof(to), "longer than that");
+	cr_assert_str_eq(to, "longe");
+	notify_copy_text(to, 1, "nothing fits");
+	cr_assert_str_eq(to, "");
+}
+
 Test(notify_parse, all_in_one_message)
 {
 	struct notify n = parsed("READY=1\nSTATUS=a = b\nWATCHDOG=1\nX_TRIMTAB=hello\n"

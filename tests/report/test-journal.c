@@ -46,6 +46,17 @@ Test(journal, pool)
 	expect_message("The pool shop serves");
 }
 
+Test(journal, hazard)
+{
+	journal_hazard(42, "threads", "Threads do not exist in workers",
+		       "poller, writer");
+	take("hazard", "4");
+	expect("TRIMTAB_PID", "42");
+	expect("TRIMTAB_STATE", "threads");
+	expect("TRIMTAB_NAMES", "poller, writer");
+	expect_message("Threads do not exist in workers: poller, writer");
+}
+
 Test(journal, limits)
 {
 	journal_limits(&(struct journal_limits){ 4, 128 << 20, 96 << 20, 640 << 20 });
