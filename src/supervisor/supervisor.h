@@ -188,6 +188,7 @@ struct upgrade {
 	dev_t device; /* the file that was tried */
 	ino_t inode;
 	struct timespec changed;
+	unsigned generation; /* whose configuration was tried */
 	sd_event_source *child, *deadline, *turn;
 };
 

@@ -231,15 +231,29 @@ static int execute(struct supervisor *s, const char *path)
 	return r;
 }
 
+/* ---- the trial ---- */
+
+static int try_program(struct supervisor *s);
+
 static int on_turn(sd_event_source *source, void *userdata)
 {
 	struct supervisor *s = userdata;
-	char path[PATH_MAX];
+	char path[PATH_MAX] = "";
 	int r = find_program(s->arguments, path, sizeof(path));
 
 	(void)source;
 	if (r == 0 && !is_as_tried(&s->upgrade, path)) {
 		refuse(s, "%s was changed while it was tried", path);
+		return 0;
+	}
+	/* A reload that went through meanwhile: what it brought might be refused, and nobody would be
+	 * left to go on. */
+	if (r == 0 && s->upgrade.generation != s->generation) {
+		end_trial(s);
+		r = try_program(s);
+		if (r < 0)
+			refuse(s, "%s cannot be tried again: %s", path,
+			       strerrordesc_np(-r));
 		return 0;
 	}
 	/* A reload that is under way is begun anew, there or here: its thread and its template would
@@ -256,8 +270,6 @@ static int on_turn(sd_event_source *source, void *userdata)
 	refuse(s, "cannot execute %s: %s", path, strerrordesc_np(-r));
 	return 0;
 }
-
-/* ---- the trial ---- */
 
 /* What the trial said first, fit for a terminal. */
 static void read_answer(int fd, char *text, size_t size)
@@ -459,6 +471,7 @@ static int try_program(struct supervisor *s)
 	u->device = st.st_dev;
 	u->inode = st.st_ino;
 	u->changed = st.st_ctim;
+	u->generation = s->generation;
 	r = start_trial(s, path);
 	if (r < 0)
 		return r;

@@ -385,6 +385,31 @@ class Programs(Case):
         self.install("#!/bin/sh\nexec sleep 1000\n")
         self.check_refused(pool, "signal 9")
 
+    def test_are_tried_again_after_a_reload(self):
+        """What it brought might be refused by the new program, when nobody is left to go on."""
+        pool = self.echo("ready", sets=QUICK).wait_ready()
+        fifo, trials = self.path("fifo"), self.path("trials")
+        os.mkfifo(fifo)
+        self.install(f"""#!/bin/sh
+if [ "$1" = --check-state ]; then
+    echo trial >> {trials}
+    [ $(wc -l < {trials}) -gt 1 ] || read gone < {fifo}
+fi
+exec {self.original} "$@"
+""")
+        with concurrent.futures.ThreadPoolExecutor() as beside:
+            done = beside.submit(pool.ctl, "upgrade")
+            until(lambda: os.path.exists(trials), "the first trial")
+            mark = pool.mark()
+            pool.ctl("reload")
+            pool.wait("pool", state="reloading", since=mark)
+            with open(fifo, "w", encoding="ascii") as file:
+                file.write("go\n")
+            self.assertEqual(done.result().returncode, 0)
+        with open(trials, encoding="ascii") as file:
+            self.assertEqual(len(file.readlines()), 2)
+        self.assertEqual(pool.stop(), 0)
+
     def test_of_another_state(self):
         pool = self.echo("ready", sets=QUICK).wait_ready()
         self.install(f"""#!/usr/bin/python3
