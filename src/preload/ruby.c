@@ -47,6 +47,7 @@ static struct {
 } api;
 
 static struct {
+	_Atomic pid_t pid; /* of the process that we call it in */
 	bool preregistered, guarded;
 	unsigned handle;
 	atomic_bool inside;  /* we are calling it */
@@ -79,8 +80,9 @@ static void machine_ends(void *machine)
 {
 	(void)machine;
 	atomic_store(&ruby.ending, true);
-	/* For as long as it takes to put a job into a queue. */
-	while (atomic_load(&ruby.inside))
+	/* For as long as it takes to put a job into a queue. A forked child has our flags but not our
+	 * thread. */
+	while (atomic_load(&ruby.inside) && atomic_load(&ruby.pid) == getpid())
 		(void)sched_yield();
 }
 
@@ -137,6 +139,7 @@ static bool post(void)
 {
 	bool posted = false;
 
+	atomic_store(&ruby.pid, getpid());
 	atomic_store(&ruby.inside, true);
 	if (!atomic_load(&ruby.ending) &&
 	    *(volatile unsigned long *)api.stdout_object != 0)

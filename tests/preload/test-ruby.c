@@ -1,6 +1,10 @@
 /* Of src/preload/ruby.c: Ruby collects where it is safe, in bounded time, and only then gives
  * memory back; no harm to an interpreter that starts or ends. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "driver.h"
@@ -12,7 +16,7 @@ enum {
 	N_TRIES = 20,
 };
 
-static struct driver start(const char *mode)
+static struct driver start_with(const struct driver_setup *setup, const char *mode)
 {
 	char *arguments[] = { "/usr/bin/ruby", (char *)TRIMTAB_GUEST_RUBY, (char *)mode,
 			      NULL };
@@ -20,9 +24,14 @@ static struct driver start(const char *mode)
 
 	if (access(arguments[0], X_OK) < 0)
 		cr_skip_test("ruby is not installed");
-	cr_assert_eq(driver_start(&driver, &(struct driver_setup){ 0 }, arguments), 0);
+	cr_assert_eq(driver_start(&driver, setup, arguments), 0);
 	cr_assert(driver_await_hello(&driver), "no hello");
 	return driver;
+}
+
+static struct driver start(const char *mode)
+{
+	return start_with(&(struct driver_setup){ 0 }, mode);
 }
 
 static uint32_t collect_and_trim(struct driver *driver, uint32_t wait_msec)
@@ -81,6 +90,46 @@ Test(ruby, asleep_it_collects_late)
 	while (!collects_late(&driver))
 		cr_assert_lt(n++, N_TRIES);
 	cr_assert_eq(driver_ask(&driver, "check"), 1);
+	driver_stop(&driver);
+}
+
+static void touch(const char *path)
+{
+	(void)close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
+
+/* It has the words that the library's thread is at work, but not that thread, to wait for at its end. */
+Test(ruby, child_forked_while_it_is_asked_ends)
+{
+	char directory[] = "/tmp/trimtab-ruby-XXXXXX", slow[64], here[64], variable[128];
+	const char *const environment[] = { variable, NULL };
+	struct driver_setup setup = { .environment = environment,
+				      .preload_before = TRIMTAB_SLOW_POST };
+	struct driver driver;
+
+	cr_assert_not_null(mkdtemp(directory));
+	(void)snprintf(slow, sizeof slow, "%s/slow", directory);
+	(void)snprintf(here, sizeof here, "%s.here", slow);
+	(void)snprintf(variable, sizeof variable, "GUEST_SLOW=%s", slow);
+	driver = start_with(&setup, "busy");
+	cr_assert_eq(driver_ask(&driver, "check"), 1);
+	/* From the first collection on the end is waited for. */
+	for (int n = 0; collect_and_trim(&driver, 500) != TRIMTAB_GC_DONE; n++) {
+		cr_assert_lt(n, N_TRIES);
+		cr_assert_eq(driver_ask(&driver, "check"), 1);
+	}
+	touch(slow);
+	cr_assert_eq(driver_request(&driver, TRIMTAB_OP_GC | TRIMTAB_OP_TRIM), 0);
+	while (access(here, F_OK) < 0) {
+		if (atomic_load(&driver.page->done) == atomic_load(&driver.page->request))
+			cr_skip_test("Ruby 3.3 and later have another queue of jobs");
+		(void)sched_yield();
+	}
+	cr_assert_eq(driver_ask(&driver, "fork"), 0, "it does not end");
+	(void)unlink(slow);
+	(void)unlink(here);
+	(void)rmdir(directory);
+	cr_assert(driver_await_done(&driver));
 	driver_stop(&driver);
 }
 
