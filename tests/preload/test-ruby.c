@@ -101,7 +101,7 @@ static void touch(const char *path)
 /* It has the words that the library's thread is at work, but not that thread, to wait for at its end. */
 Test(ruby, child_forked_while_it_is_asked_ends)
 {
-	char directory[] = "/tmp/trimtab-ruby-XXXXXX", slow[64], here[64], variable[128];
+	char directory[] = "/tmp/trimtab-ruby-XXXXXX", slow[64], here[80], variable[128];
 	const char *const environment[] = { variable, NULL };
 	struct driver_setup setup = { .environment = environment,
 				      .preload_before = TRIMTAB_SLOW_POST };
