@@ -104,8 +104,12 @@ static int run(const struct arguments *a)
 	struct launch *launch = NULL;
 	struct config *config = NULL;
 	struct state state;
-	int r = a->mode == RUN_POOL ? upgrade_receive(&state, &err) : 0;
+	int r = 0;
 
+	if (a->mode == RUN_POOL) {
+		spawn_raise_descriptor_limit();
+		r = upgrade_receive(&state, &err);
+	}
 	if (r != 0)
 		return r > 0 ? go_on(a, &state) : fail(r, &err);
 	r = arguments_configure(a, &config, &err);

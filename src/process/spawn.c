@@ -29,6 +29,25 @@ enum {
 };
 
 static bool clone3_refused;
+static struct rlimit started_with; /* RLIMIT_NOFILE; rlim_max 0: not raised */
+
+void spawn_raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	started_with = limit;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		started_with = (struct rlimit){ 0 };
+}
+
+void spawn_restore_descriptor_limit(void)
+{
+	if (started_with.rlim_max > 0)
+		(void)setrlimit(RLIMIT_NOFILE, &started_with);
+}
 
 void spawn_distrust_clone3(void)
 {
@@ -255,6 +274,7 @@ _Noreturn static void become_worker(const struct spawn *how, pid_t parent, int p
 	complete_with_pid(how->env, TRIMTAB_PAGE_ENV "=", pid);
 	sign_page(how, pid);
 	reset_signals();
+	spawn_restore_descriptor_limit();
 	execve(how->program, how->argv, how->env);
 	give_up(how, SPAWN_EXEC);
 }

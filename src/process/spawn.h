@@ -51,6 +51,13 @@ struct spawn {
 /* Characters to leave behind an environment entry that the child completes with its pid. */
 #define SPAWN_PID_ROOM "0000000000"
 
+/* Lets this process have as many descriptors as it may (RLIMIT_NOFILE): each worker costs ten. What
+ * spawn() starts has the limit that we were started with: select(2) of old programs ends at 1024. */
+void spawn_raise_descriptor_limit(void);
+
+/* Puts the limit back, for a program that is to take our place. Async-signal-safe. */
+void spawn_restore_descriptor_limit(void);
+
 /* Maps a report. Returns NULL with errno set when there is no memory. */
 struct spawn_report *spawn_report_new(void);
 struct spawn_report *spawn_report_free(struct spawn_report *report);

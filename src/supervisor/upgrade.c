@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "process/spawn.h"
 #include "process/state.h"
 #include "report/journal.h"
 #include "report/record.h"
@@ -224,8 +225,11 @@ static int execute(struct supervisor *s, const char *path)
 	if (r < 0)
 		return r;
 	r = prepare_exec(s, &state, &fd);
-	if (r == 0)
+	if (r == 0) {
+		spawn_restore_descriptor_limit();
 		r = exec_with_state(path, s->arguments->argv, fd);
+		spawn_raise_descriptor_limit();
+	}
 	(void)state_each_fd(&state, close_on_exec, NULL);
 	record_release();
 	return r;

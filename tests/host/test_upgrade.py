@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import unittest
@@ -44,6 +45,10 @@ def settled_kinds(pool):
 def template_of(pool):
     texts = [m for m in pool.messages("pool", state="template") if "is ready" in m]
     return int(texts[-1].split("pid ")[1].split(")")[0])
+
+
+def limit_of_descriptors(pid):
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)
 
 
 class Upgrade(Case):
@@ -123,6 +128,19 @@ class Upgrade(Case):
         self.assertTrue(json.loads(pool.ctl("--json", "upgrade").stdout)["ok"])
         self.assertEqual(pool.workers(), pids)
         self.assertEqual(pool.stop(), 0)
+
+    def test_limit_of_descriptors(self):
+        """As many as we may have; whom we start has the limit that we were started with."""
+        ours, theirs = (4096, 4096), (256, 4096)
+        for preload in "none", "server":
+            pool = self.gunicorn("-w", "1", launcher=("prlimit", "--nofile=256:4096"),
+                                 sets=(*QUICK, f"pool.preload={preload}")).wait_ready()
+            for _ in range(2):
+                self.assertEqual(limit_of_descriptors(pool.pid), ours)
+                self.assertEqual(limit_of_descriptors(pool.workers()[1]), theirs)
+                self.upgraded(pool)
+                pool.ctl("recycle", "1")
+            self.assertEqual(pool.stop(), 0)
 
     def test_many_leave_no_descriptor_and_no_child(self):
         pool = self.gunicorn("-w", "3", sets=QUICK).wait_ready(3)
