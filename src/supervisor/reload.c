@@ -198,13 +198,13 @@ static void change_owner(const struct supervisor *s, const struct launch *l)
 
 	if (l->uid == s->launch->uid && l->gid == s->launch->gid)
 		return;
-	if (chown(s->notify_path, l->uid, l->gid) < 0)
+	if (lchown(s->notify_path, l->uid, l->gid) < 0)
 		journal_problem(0, -errno, "Cannot give %s to the workers' user",
 				s->notify_path);
 	for (unsigned i = 0; i < s->n_slots; i++) {
 		(void)snprintf(path, sizeof(path), "%s/pressure-%u", s->runtime,
 			       s->slots[i].number);
-		if (s->slots[i].bell && chown(path, l->uid, l->gid) < 0)
+		if (s->slots[i].bell && lchown(path, l->uid, l->gid) < 0)
 			journal_problem(0, -errno, "Cannot give %s to the workers' user",
 					path);
 	}

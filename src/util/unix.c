@@ -3,8 +3,10 @@
 #include "util/unix.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -38,6 +40,27 @@ static int clear_stale(const struct sockaddr_un *un, int type)
 	return unlink(un->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* Of what we have just bound, by a descriptor: whoever may write to the directory may have put a link
+ * in its place. */
+static int settle(const char *path, const struct unix_owner *owner)
+{
+	auto_close int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char name[sizeof("/proc/self/fd/") + 10];
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)
+		return -EEXIST;
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	if (chmod(name, owner->mode) < 0)
+		return -errno;
+	if ((owner->uid != (uid_t)-1 || owner->gid != (gid_t)-1) &&
+	    fchownat(fd, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0)
+		return -errno;
+	return 0;
+}
+
 int unix_bind(const char *path, int type, const struct unix_owner *owner)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
@@ -63,10 +86,8 @@ int unix_bind(const char *path, int type, const struct unix_owner *owner)
 		return -errno;
 	if (abstract)
 		return TAKE_FD(fd);
-	if (chmod(path, owner->mode) < 0)
-		return -errno;
-	if ((owner->uid != (uid_t)-1 || owner->gid != (gid_t)-1) &&
-	    lchown(path, owner->uid, owner->gid) < 0)
-		return -errno;
+	r = settle(path, owner);
+	if (r < 0)
+		return r;
 	return TAKE_FD(fd);
 }
