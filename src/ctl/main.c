@@ -57,6 +57,15 @@ static bool is_option(const char *word, const char *letter, const char *name)
 	return strcmp(word, letter) == 0 || strcmp(word, name) == 0;
 }
 
+/* A verb that is not known here may be the pool's, which is another version. */
+static bool may_take_minutes(const char *verb)
+{
+	for (unsigned i = 0; i < N_VERBS; i++)
+		if (strcmp(verbs[i].name, verb) == 0)
+			return verbs[i].target == VERB_MINUTES;
+	return true;
+}
+
 static int parse(int argc, char **argv, struct options *o)
 {
 	for (int i = 1; i < argc; i++) {
@@ -85,7 +94,7 @@ static int parse(int argc, char **argv, struct options *o)
 		else
 			o->minutes = word;
 	}
-	return o->verb ? 0 : -EINVAL;
+	return o->verb && (!o->minutes || may_take_minutes(o->verb)) ? 0 : -EINVAL;
 }
 
 /* ---- finding the socket ---- */
