@@ -17,6 +17,9 @@
 /* Above what it uses, before its first crossing is looked at. */
 #define ROOM_BYTES (UINT64_C(16) << 20)
 
+/* Between two looks at one that grows, however short the pool is of memory. */
+#define STEP_MIN_BYTES (UINT64_C(1) << 20)
+
 /* The first of all that the kernel would choose. */
 #define OOM_SCORE_FIRST 1000
 
@@ -167,9 +170,35 @@ static void bound_memory(struct worker *w)
 	quarantine_crossed(w, charged);
 }
 
+/* What the pool has left, by its budget and by the limits around it. */
+static uint64_t room_of_pool(const struct supervisor *s)
+{
+	struct cgroup_usage usage;
+	uint64_t room = UINT64_MAX, budget = s->limits.budget_bytes;
+
+	if (cgroup_headroom(s->root.dir_fd, &room) != 0)
+		room = UINT64_MAX;
+	if (budget != UINT64_MAX && cgroup_read_usage(s->root.dir_fd, &usage) == 0) {
+		uint64_t left = budget > usage.own_bytes ? budget - usage.own_bytes : 0;
+
+		if (left < room)
+			room = left;
+	}
+	return room;
+}
+
+/* Looked at again after half of what the pool has left, so that it is never the pool that meets its
+ * limit first. */
 void quarantine_crossed(struct worker *w, uint64_t charged_bytes)
 {
-	set_tripwire(w, policy_parting_tripwire(charged_bytes, w->limit_bytes));
+	uint64_t high = policy_parting_tripwire(charged_bytes, w->limit_bytes);
+	uint64_t step = room_of_pool(w->supervisor) / 2;
+
+	if (step < STEP_MIN_BYTES)
+		step = STEP_MIN_BYTES;
+	if (high > charged_bytes && high - charged_bytes > step)
+		high = charged_bytes + step;
+	set_tripwire(w, high);
 }
 
 void quarantine_keep(struct worker *w)
